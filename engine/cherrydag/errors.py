@@ -1,0 +1,40 @@
+"""Errors by what the caller can do about them.
+
+ShapeError and InvariantViolation are bugs of ours; Rejected is a client's mistake and carries a stable
+code; Overloaded asks to come back later. Every message names the cause and the limit that was hit.
+"""
+
+
+class CherrydagError(Exception):
+    """Base of every error that this package raises on purpose."""
+
+
+class ShapeError(CherrydagError, ValueError):
+    """An argument has the wrong length, layout or item type: our bug, never a peer's."""
+
+
+class InvariantViolation(CherrydagError):  # noqa: N818 - it is one, and is never caught
+    """Something that must hold did not. Never caught: the process stops."""
+
+
+class Rejected(CherrydagError):  # noqa: N818 - the field's word
+    """A client's input was refused. `code` is stable, `str()` says why."""
+
+    def __init__(self, code: str, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+class Overloaded(CherrydagError):  # noqa: N818 - the field's word
+    """A bounded queue is full. Nothing was lost; try again when work has drained."""
+
+
+class Closed(CherrydagError):  # noqa: N818 - the field's word
+    """The object was closed, or belongs to another process."""
+
+
+def invariant(condition: bool, statement: str, **facts: object) -> None:
+    """Stop if `condition` is false. `statement` says what must hold; `facts` go into the message."""
+    if not condition:
+        shown = ", ".join(f"{name}={value!r}" for name, value in facts.items())
+        raise InvariantViolation(f"{statement}{': ' + shown if shown else ''}")

@@ -1,0 +1,1 @@
+"""Hosts of the pure core: loops, threads and whatever touches the operating system."""
