@@ -10,7 +10,9 @@ CHERRYDAG_MODULES=digest,wire builds only those modules.
 
 import os
 import platform
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 from Cython.Build import cythonize
@@ -33,8 +35,8 @@ CFLAGS = ["-std=gnu11", "-O3", "-fno-strict-aliasing", "-fvisibility=hidden", "-
 LDFLAGS = ["-pthread"]
 MACROS: list[tuple[str, str | None]] = []
 if SANITIZE:
-    flags = ["-fsanitize=address,undefined", "-fno-sanitize-recover=undefined", "-fno-omit-frame-pointer", "-g", "-O1"]
-    CFLAGS += flags
+    CFLAGS += ["-fsanitize=address,undefined", "-fno-sanitize-recover=undefined"]
+    CFLAGS += ["-fno-omit-frame-pointer", "-g", "-O1"]
     LDFLAGS += ["-fsanitize=address,undefined"]
     MACROS.append(("CD_VERIFY", "1"))
 else:
@@ -42,24 +44,41 @@ else:
 
 
 class BuildExt(build_ext):
-    """build_ext that adds the instruction-set flags which a C file's name asks for."""
+    """build_ext that compiles each C file once, in parallel, with the flags which its name asks for.
+
+    Modules share C files and so object files: two modules must not write the same one at a time.
+    """
 
     def build_extensions(self) -> None:
-        compile_one = self.compiler._compile
+        compile_now, link_now = self.compiler._compile, self.compiler.link_shared_object
+        compiled: dict[str, Future[None]] = {}
+        lock = Lock()
 
-        def compile_for_isa(
+        def compile_later(
             obj: str, src: str, ext: str, cc_args: list[str], extra_postargs: list[str], pp_opts: list[str]
-        ) -> Any:
-            stem = Path(src).stem
-            extra = [f for suffix, flags in ISA_FLAGS.items() if stem.endswith(suffix) for f in flags]
-            if "cython" in Path(src).parts:
-                extra = ["-Wno-unused-function", "-Wno-unused-parameter", "-Wno-sign-compare", "-Wno-cast-function-type"]
-            elif platform.machine() not in ("x86_64", "AMD64"):
-                extra = []
-            return compile_one(obj, src, ext, cc_args, [*extra_postargs, *extra], pp_opts)
+        ) -> None:
+            flags = [*extra_postargs, *flags_of(Path(src))]
+            with lock:
+                if obj not in compiled:
+                    compiled[obj] = pool.submit(compile_now, obj, src, ext, cc_args, flags, pp_opts)
 
-        self.compiler._compile = compile_for_isa
-        super().build_extensions()
+        def link(objects: list[str], *args: Any, **options: Any) -> None:
+            for obj in objects:
+                compiled[obj].result()
+            link_now(objects, *args, **options)
+
+        self.compiler._compile, self.compiler.link_shared_object = compile_later, link
+        with ThreadPoolExecutor(os.cpu_count()) as pool:
+            super().build_extensions()
+
+
+def flags_of(source: Path) -> list[str]:
+    if "cython" in source.parts:
+        quiet = ("unused-function", "unused-parameter", "sign-compare", "cast-function-type")
+        return [f"-Wno-{warning}" for warning in quiet]
+    if platform.machine() not in ("x86_64", "AMD64"):
+        return []
+    return [flag for suffix, flags in ISA_FLAGS.items() if source.stem.endswith(suffix) for flag in flags]
 
 
 def extensions() -> list[Extension]:

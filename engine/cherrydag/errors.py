@@ -13,6 +13,10 @@ class ShapeError(CherrydagError, ValueError):
     """An argument has the wrong length, layout or item type: our bug, never a peer's."""
 
 
+class ConfigError(CherrydagError, ValueError):
+    """The configuration is wrong: name the key, the value and what is allowed."""
+
+
 class InvariantViolation(CherrydagError):  # noqa: N818 - it is one, and is never caught
     """Something that must hold did not. Never caught: the process stops."""
 

@@ -42,6 +42,14 @@ typedef enum {
 #define CD_INLINE static inline __attribute__((always_inline, unused))
 #define CD_NOINLINE static __attribute__((noinline))
 
+/* The innermost arithmetic: inlined for speed, but a plain function in checked builds, where every copy
+ * would carry its checks and compiling would take minutes. */
+#ifdef CD_VERIFY
+#define CD_HOT static __attribute__((noinline, unused))
+#else
+#define CD_HOT CD_INLINE
+#endif
+
 CD_INLINE uint32_t cd_load32_le(const uint8_t *p) {
     uint32_t x;
     memcpy(&x, p, 4);

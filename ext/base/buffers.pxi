@@ -23,13 +23,13 @@ cdef class Buffer:
         if self.held:
             PyBuffer_Release(&self.view)
 
-    cdef const unsigned char *data(self):
+    cdef const unsigned char *data(self) noexcept nogil:
         return <const unsigned char *>self.view.buf
 
-    cdef unsigned char *writable(self):
+    cdef unsigned char *writable(self) noexcept nogil:
         return <unsigned char *>self.view.buf
 
-    cdef size_t size(self):
+    cdef size_t size(self) noexcept nogil:
         return <size_t>self.view.len
 
 
@@ -44,7 +44,7 @@ cdef Buffer acquire(object source, str name, bint writable=False):
         raise ShapeError(f"{name}: {error}") from None
     held.held = True
     cdef bytes kind = b"B" if held.view.format == NULL else <bytes>held.view.format
-    if not (kind in (b"B", b"b", b"c", b"?") or kind.startswith(b"T{") or kind[-1:] in (b"x", b"s", b"p")
+    if not (kind in (b"B", b"b", b"c", b"?") or kind.startswith(b"T{") or kind.endswith((b"x", b"s", b"p"))
             or (held.view.itemsize == 1)):
         raise ShapeError(f"{name}: expected bytes or records, got items of format {kind.decode()!r}")
     return held

@@ -33,7 +33,7 @@ CD_INLINE void fe51_check(const cd_fe *a, uint64_t bound) {
 }
 
 /* Carry 128-bit columns into a reduced element. */
-CD_INLINE void fe51_carry_columns(cd_fe *r, cd_u128 c0, cd_u128 c1, cd_u128 c2, cd_u128 c3, cd_u128 c4) {
+CD_HOT void fe51_carry_columns(cd_fe *r, cd_u128 c0, cd_u128 c1, cd_u128 c2, cd_u128 c3, cd_u128 c4) {
     c1 += (uint64_t)(c0 >> 51);
     c2 += (uint64_t)(c1 >> 51);
     c3 += (uint64_t)(c2 >> 51);
@@ -46,7 +46,7 @@ CD_INLINE void fe51_carry_columns(cd_fe *r, cd_u128 c0, cd_u128 c1, cd_u128 c2, 
     r->limb[4] = (uint64_t)c4 & FE51_MASK;
 }
 
-CD_INLINE void fe51_mul(cd_fe *r, const cd_fe *a, const cd_fe *b) {
+CD_HOT void fe51_mul(cd_fe *r, const cd_fe *a, const cd_fe *b) {
     fe51_check(a, UINT64_C(1) << 54);
     fe51_check(b, UINT64_C(1) << 54);
     uint64_t a0 = a->limb[0], a1 = a->limb[1], a2 = a->limb[2], a3 = a->limb[3], a4 = a->limb[4];
@@ -60,7 +60,7 @@ CD_INLINE void fe51_mul(cd_fe *r, const cd_fe *a, const cd_fe *b) {
                        M(a0, b4) + M(a1, b3) + M(a2, b2) + M(a3, b1) + M(a4, b0));
 }
 
-CD_INLINE void fe51_square(cd_fe *r, const cd_fe *a) {
+CD_HOT void fe51_square(cd_fe *r, const cd_fe *a) {
     fe51_check(a, UINT64_C(1) << 54);
     uint64_t a0 = a->limb[0], a1 = a->limb[1], a2 = a->limb[2], a3 = a->limb[3], a4 = a->limb[4];
     uint64_t d0 = 2 * a0, d1 = 2 * a1, d2 = 2 * a2, d3 = 2 * a3, w3 = 19 * a3, w4 = 19 * a4;
@@ -70,11 +70,11 @@ CD_INLINE void fe51_square(cd_fe *r, const cd_fe *a) {
 #undef M
 }
 
-CD_INLINE void fe51_add(cd_fe *r, const cd_fe *a, const cd_fe *b) {
+CD_HOT void fe51_add(cd_fe *r, const cd_fe *a, const cd_fe *b) {
     for (int i = 0; i < 5; i++) r->limb[i] = a->limb[i] + b->limb[i];
 }
 
-CD_INLINE void fe51_sub(cd_fe *r, const cd_fe *a, const cd_fe *b) {
+CD_HOT void fe51_sub(cd_fe *r, const cd_fe *a, const cd_fe *b) {
     const uint64_t four_p0 = (UINT64_C(1) << 53) - 76, four_p = (UINT64_C(1) << 53) - 4;
     fe51_check(b, four_p0);
     r->limb[0] = a->limb[0] + four_p0 - b->limb[0];
@@ -82,7 +82,7 @@ CD_INLINE void fe51_sub(cd_fe *r, const cd_fe *a, const cd_fe *b) {
 }
 
 /* Bring limbs below 2^51 + 2^13; takes any limbs. */
-CD_INLINE void fe51_carry(cd_fe *r) {
+CD_HOT void fe51_carry(cd_fe *r) {
     for (int round = 0; round < 2; round++) {
         for (int i = 0; i < 4; i++) {
             r->limb[i + 1] += r->limb[i] >> 51;
@@ -99,7 +99,7 @@ CD_INLINE void fe51_negate(cd_fe *r, const cd_fe *a) {
 }
 
 /* The representative in [0, p), limbs < 2^51. */
-CD_INLINE void fe51_canonical(cd_fe *r, const cd_fe *a) {
+CD_HOT void fe51_canonical(cd_fe *r, const cd_fe *a) {
     *r = *a;
     fe51_carry(r);
     fe51_carry(r); /* now below 2^255 with exact limbs */

@@ -70,13 +70,13 @@ CD_INLINE void fx_check_operand(const fx_operand *a) {
     (void)a;
 }
 
-CD_INLINE void fx_check_loose(const fx_loose *a) {
+CD_HOT void fx_check_loose(const fx_loose *a) {
     for (int i = 0; i < 5; i++) CD_VERIFY_CHECK(fx_below(&a->limb[i], FX_LOOSE));
     (void)a;
 }
 
 /* Fold bits 255 and above into limb 0, then carry upwards. Words < 2^63, word 4 < 2^59. */
-CD_INLINE fx_operand fx_fold(const fx_word w[5]) {
+CD_HOT fx_operand fx_fold(const fx_word w[5]) {
     fx_operand r;
     fx_word excess = fx_shift_right(w[4], 47);
     r.limb[0] = fx_mul_low(w[0], excess, fx_splat(19));
@@ -95,14 +95,14 @@ CD_INLINE fx_tight fx_tighten_operand(const fx_operand *a) {
     return r;
 }
 
-CD_INLINE fx_tight fx_tighten(const fx_loose *a) {
+CD_HOT fx_tight fx_tighten(const fx_loose *a) {
     fx_check_loose(a);
     fx_operand r = fx_fold(a->limb);
     return fx_tighten_operand(&r);
 }
 
 /* Bring columns 5 .. 9 of a product down: column k + 5 weighs 2^260 = 608 mod p times column k. */
-CD_INLINE fx_loose fx_reduce(fx_word t[10]) {
+CD_HOT fx_loose fx_reduce(fx_word t[10]) {
     fx_loose r;
     const fx_word fold = fx_splat(608);
     for (int k = 5; k < 9; k++) t[k + 1] = fx_add_word(t[k + 1], fx_shift_right(t[k], 52));
@@ -116,7 +116,7 @@ CD_INLINE fx_loose fx_reduce(fx_word t[10]) {
     return r;
 }
 
-CD_INLINE fx_loose fx_mul_loose(const fx_operand *x, const fx_operand *y) {
+CD_HOT fx_loose fx_mul_loose(const fx_operand *x, const fx_operand *y) {
     const fx_word *a = x->limb, *b = y->limb;
     fx_word low[10], high[10]; /* two accumulators a column halve the dependency chain */
     fx_check_operand(x);
@@ -133,7 +133,7 @@ CD_INLINE fx_loose fx_mul_loose(const fx_operand *x, const fx_operand *y) {
     return fx_reduce(low);
 }
 
-CD_INLINE fx_loose fx_square_loose(const fx_operand *x) {
+CD_HOT fx_loose fx_square_loose(const fx_operand *x) {
     const fx_word *a = x->limb;
     fx_word t[10];
     fx_check_operand(x);
@@ -174,21 +174,21 @@ CD_INLINE fx_tight fx_square(const fx_operand *x) {
 
 /* Sums and differences of loose terms, not yet carried; the result is loose if the terms are small
  * enough (a product's limbs are below 2^55.5, so three of them are). */
-CD_INLINE fx_loose fx_sum(const fx_loose *a, const fx_loose *b) {
+CD_HOT fx_loose fx_sum(const fx_loose *a, const fx_loose *b) {
     fx_loose r;
     for (int i = 0; i < 5; i++) r.limb[i] = fx_add_word(a->limb[i], b->limb[i]);
     fx_check_loose(&r);
     return r;
 }
 
-CD_INLINE fx_operand fx_add(const fx_loose *a, const fx_loose *b) {
+CD_HOT fx_operand fx_add(const fx_loose *a, const fx_loose *b) {
     fx_word w[5];
     for (int i = 0; i < 5; i++) w[i] = fx_add_word(a->limb[i], b->limb[i]);
     return fx_fold(w);
 }
 
 /* a - b + 2^10 p, whose limbs exceed every loose limb. */
-CD_INLINE fx_operand fx_sub(const fx_loose *a, const fx_loose *b) {
+CD_HOT fx_operand fx_sub(const fx_loose *a, const fx_loose *b) {
     const fx_word bias0 = fx_splat((INT64_C(1) << 62) - (INT64_C(19) << 10));
     const fx_word bias = fx_splat((INT64_C(1) << 62) - (INT64_C(1) << 10));
     const fx_word bias4 = fx_splat((INT64_C(1) << 57) - (INT64_C(1) << 10));
@@ -214,7 +214,7 @@ CD_INLINE fx_tight fx_small(long long value) {
 }
 
 /* The representative in [0, p). */
-CD_INLINE fx_tight fx_canonical(const fx_tight *a) {
+CD_HOT fx_tight fx_canonical(const fx_tight *a) {
     fx_tight r = fx_tighten(FX_LOOSE_OF(a)), t;
     r = fx_tighten(FX_LOOSE_OF(&r)); /* below 2^255 */
     t = r;
@@ -238,14 +238,14 @@ CD_INLINE __mmask8 fx_is_zero(const fx_operand *a) {
 }
 
 /* Lanes of a where the mask is 0, of b where it is 1. */
-CD_INLINE fx_operand fx_select(__mmask8 mask, const fx_operand *a, const fx_operand *b) {
+CD_HOT fx_operand fx_select(__mmask8 mask, const fx_operand *a, const fx_operand *b) {
     fx_operand r;
     for (int i = 0; i < 5; i++) r.limb[i] = _mm512_mask_mov_epi64(a->limb[i], mask, b->limb[i]);
     return r;
 }
 
 /* Transpose eight rows of eight words. */
-CD_INLINE void fx_transpose(fx_word r[8]) {
+CD_HOT void fx_transpose(fx_word r[8]) {
     fx_word t[8], u[8];
     for (int i = 0; i < 4; i++) {
         t[2 * i] = _mm512_unpacklo_epi64(r[2 * i], r[2 * i + 1]);

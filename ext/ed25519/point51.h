@@ -30,7 +30,7 @@ CD_INLINE void p51_identity(cd_point *r) {
 }
 
 /* r = p + q, or p - q if negative. Coordinates of p reduced or sums of two. */
-CD_INLINE void p51_add_niels(cd_point *r, const cd_point *p, const cd_niels *q, int negative) {
+CD_HOT void p51_add_niels(cd_point *r, const cd_point *p, const cd_niels *q, int negative) {
     cd_fe a, b, c, d, e, f, g, h;
     const cd_fe *sum = negative ? &q->y_minus_x : &q->y_plus_x;
     const cd_fe *difference = negative ? &q->y_plus_x : &q->y_minus_x;
@@ -50,7 +50,7 @@ CD_INLINE void p51_add_niels(cd_point *r, const cd_point *p, const cd_niels *q, 
     fe51_mul(&r->T, &e, &h);
 }
 
-CD_INLINE void p51_add(cd_point *r, const cd_point *p, const cd_point *q) {
+CD_HOT void p51_add(cd_point *r, const cd_point *p, const cd_point *q) {
     cd_fe a, b, c, d, e, f, g, h;
     fe51_sub(&a, &p->Y, &p->X);
     fe51_sub(&b, &q->Y, &q->X);
@@ -73,7 +73,7 @@ CD_INLINE void p51_add(cd_point *r, const cd_point *p, const cd_point *q) {
 }
 
 /* r = 2^n r, n >= 1 */
-CD_INLINE void p51_double_n(cd_point *r, int n) {
+CD_HOT void p51_double_n(cd_point *r, int n) {
     cd_fe a, b, c, e, f, g, h;
     for (int i = 0; i < n; i++) {
         fe51_square(&a, &r->X);

@@ -29,7 +29,7 @@ typedef struct {
     fx_operand e, f, g, h;
 } px_factors;
 
-CD_INLINE px_factors px_factors_of(const fx_loose *a, const fx_loose *b, const fx_loose *c,
+CD_HOT px_factors px_factors_of(const fx_loose *a, const fx_loose *b, const fx_loose *c,
                                    const fx_loose *d, __mmask8 negative) {
     px_factors r;
     r.e = fx_sub(b, a);
@@ -40,14 +40,14 @@ CD_INLINE px_factors px_factors_of(const fx_loose *a, const fx_loose *b, const f
     return r;
 }
 
-CD_INLINE void px_finish_loose(px_loose *r, const px_factors *p) {
+CD_HOT void px_finish_loose(px_loose *r, const px_factors *p) {
     r->X = fx_mul_loose(&p->e, &p->f);
     r->Y = fx_mul_loose(&p->g, &p->h);
     r->Z = fx_mul_loose(&p->f, &p->g);
     r->T = fx_mul_operand(&p->e, &p->h);
 }
 
-CD_INLINE void px_finish_tight(px_tight *r, const px_factors *p) {
+CD_HOT void px_finish_tight(px_tight *r, const px_factors *p) {
     r->X = fx_mul(&p->e, &p->f);
     r->Y = fx_mul(&p->g, &p->h);
     r->Z = fx_mul(&p->f, &p->g);
@@ -55,7 +55,7 @@ CD_INLINE void px_finish_tight(px_tight *r, const px_factors *p) {
 }
 
 /* p + q in lanes where negative is 0, p - q where it is 1. */
-CD_INLINE px_factors px_add_niels(const px_loose *p, const px_niels *q, __mmask8 negative) {
+CD_HOT px_factors px_add_niels(const px_loose *p, const px_niels *q, __mmask8 negative) {
     fx_operand plus = fx_select(negative, FX_OPERAND(&q->y_plus_x), FX_OPERAND(&q->y_minus_x));
     fx_operand minus = fx_select(negative, FX_OPERAND(&q->y_minus_x), FX_OPERAND(&q->y_plus_x));
     fx_operand difference = fx_sub(&p->Y, &p->X), sum = fx_add(&p->Y, &p->X);
@@ -67,7 +67,7 @@ CD_INLINE px_factors px_add_niels(const px_loose *p, const px_niels *q, __mmask8
 }
 
 /* p + q */
-CD_INLINE px_factors px_add(const px_loose *p, const px_loose *q) {
+CD_HOT px_factors px_add(const px_loose *p, const px_loose *q) {
     fx_tight twice_d = fx_constant(&FE52_2D), qz = fx_tighten(&q->Z), pz = fx_tighten(&p->Z);
     fx_operand p_minus = fx_sub(&p->Y, &p->X), p_plus = fx_add(&p->Y, &p->X);
     fx_operand q_minus = fx_sub(&q->Y, &q->X), q_plus = fx_add(&q->Y, &q->X);

@@ -1,0 +1,26 @@
+"""BLAKE3 and Merkle trees in C. Use cherrydag.crypto, which states the contracts."""
+
+from typing import TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+_Bytes: TypeAlias = bytes | bytearray | memoryview | npt.NDArray[np.generic]
+
+hash_records_job: object
+"""PyCapsule "cherrydag.job" (ext/base/job.h): hash_records for the native workers.
+
+input[0] records, input[1] a 32-byte key or nothing, param n, stride, start, stop; output n x 32.
+"""
+
+def hash_one(data: _Bytes, key: _Bytes | None, context: bytes | None) -> bytes: ...
+def hash_many(data: _Bytes, offsets: _Bytes, key: _Bytes | None, context: bytes | None) -> bytes:
+    """offsets: the bytes of n + 1 native-endian uint64, aligned."""
+
+def hash_records(records: _Bytes, stride: int, start: int, stop: int, key: _Bytes | None) -> bytes: ...
+def merkle_root(leaves: _Bytes) -> bytes: ...
+def merkle_proof(leaves: _Bytes, index: int) -> bytes: ...
+def merkle_verify(root: _Bytes, leaf: _Bytes, index: int, count: int, proof: _Bytes) -> bool: ...
+def isa_best() -> int: ...
+def isa_current() -> int: ...
+def isa_use(level: int) -> None: ...
