@@ -20,20 +20,20 @@ typedef enum {
     CD_ERR_CLOSED = -5       /* the object has been closed */
 } cd_status;
 
-#define CD_ARG_CHECK(cond)                                                                         \
-    do {                                                                                           \
-        if (!(cond)) return CD_ERR_ARGUMENT;                                                       \
+#define CD_ARG_CHECK(cond)                   \
+    do {                                     \
+        if (!(cond)) return CD_ERR_ARGUMENT; \
     } while (0)
 
 #ifdef CD_VERIFY
 #include <stdio.h>
 #include <stdlib.h>
-#define CD_VERIFY_CHECK(cond)                                                                      \
-    do {                                                                                           \
-        if (!(cond)) {                                                                             \
-            fprintf(stderr, "%s:%d: invariant broken: %s\n", __FILE__, __LINE__, #cond);           \
-            abort();                                                                               \
-        }                                                                                          \
+#define CD_VERIFY_CHECK(cond)                                                            \
+    do {                                                                                 \
+        if (!(cond)) {                                                                   \
+            fprintf(stderr, "%s:%d: invariant broken: %s\n", __FILE__, __LINE__, #cond); \
+            abort();                                                                     \
+        }                                                                                \
     } while (0)
 #else
 #define CD_VERIFY_CHECK(cond) ((void)0)
@@ -42,8 +42,8 @@ typedef enum {
 #define CD_INLINE static inline __attribute__((always_inline, unused))
 #define CD_NOINLINE static __attribute__((noinline))
 
-/* The innermost arithmetic: inlined for speed, but a plain function in checked builds, where every copy
- * would carry its checks and compiling would take minutes. */
+/* The innermost arithmetic: inlined for speed, but a plain function in checked builds, where every
+ * copy would carry its checks and compiling would take minutes. */
 #ifdef CD_VERIFY
 #define CD_HOT static __attribute__((noinline, unused))
 #else
@@ -68,9 +68,7 @@ CD_INLINE uint64_t cd_load64_le(const uint8_t *p) {
     return x;
 }
 
-CD_INLINE uint64_t cd_load64_be(const uint8_t *p) {
-    return __builtin_bswap64(cd_load64_le(p));
-}
+CD_INLINE uint64_t cd_load64_be(const uint8_t *p) { return __builtin_bswap64(cd_load64_le(p)); }
 
 CD_INLINE void cd_store32_le(uint8_t *p, uint32_t x) {
 #if __BYTE_ORDER__ == __ORDER_BIG_ENDIAN__

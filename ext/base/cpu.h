@@ -11,8 +11,8 @@
 typedef enum {
     CD_ISA_PORTABLE = 0,
     CD_ISA_AVX2 = 1,
-    CD_ISA_AVX512 = 2,      /* F, BW, VL, DQ */
-    CD_ISA_AVX512IFMA = 3,  /* and IFMA, BMI2 */
+    CD_ISA_AVX512 = 2,     /* F, BW, VL, DQ */
+    CD_ISA_AVX512IFMA = 3, /* and IFMA, BMI2 */
     CD_ISA_COUNT = 4
 } cd_isa;
 

@@ -19,16 +19,16 @@ CD_INLINE void mix(word *a, word *b, word *c, word *d, word m0, word m1) {
     *b = word_rotr7(word_xor(*b, *c));
 }
 
-#define ROUND(s0, s1, s2, s3, s4, s5, s6, s7, s8, s9, sa, sb, sc, sd, se, sf)                      \
-    do {                                                                                           \
-        mix(&v0, &v4, &v8, &vc, m[s0], m[s1]);                                                     \
-        mix(&v1, &v5, &v9, &vd, m[s2], m[s3]);                                                     \
-        mix(&v2, &v6, &va, &ve, m[s4], m[s5]);                                                     \
-        mix(&v3, &v7, &vb, &vf, m[s6], m[s7]);                                                     \
-        mix(&v0, &v5, &va, &vf, m[s8], m[s9]);                                                     \
-        mix(&v1, &v6, &vb, &vc, m[sa], m[sb]);                                                     \
-        mix(&v2, &v7, &v8, &vd, m[sc], m[sd]);                                                     \
-        mix(&v3, &v4, &v9, &ve, m[se], m[sf]);                                                     \
+#define ROUND(s0, s1, s2, s3, s4, s5, s6, s7, s8, s9, sa, sb, sc, sd, se, sf) \
+    do {                                                                      \
+        mix(&v0, &v4, &v8, &vc, m[s0], m[s1]);                                \
+        mix(&v1, &v5, &v9, &vd, m[s2], m[s3]);                                \
+        mix(&v2, &v6, &va, &ve, m[s4], m[s5]);                                \
+        mix(&v3, &v7, &vb, &vf, m[s6], m[s7]);                                \
+        mix(&v0, &v5, &va, &vf, m[s8], m[s9]);                                \
+        mix(&v1, &v6, &vb, &vc, m[sa], m[sb]);                                \
+        mix(&v2, &v7, &v8, &vd, m[sc], m[sd]);                                \
+        mix(&v3, &v4, &v9, &ve, m[se], m[sf]);                                \
     } while (0)
 
 /* Replace the chaining value cv by the compression of the 16-word message m under it. */

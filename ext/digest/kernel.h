@@ -26,8 +26,8 @@ enum {
     CD_DERIVE_KEY_MATERIAL = 1 << 6
 };
 
-#define CD_IV                                                                                      \
-    {0x6A09E667u, 0xBB67AE85u, 0x3C6EF372u, 0xA54FF53Au,                                           \
+#define CD_IV                                            \
+    {0x6A09E667u, 0xBB67AE85u, 0x3C6EF372u, 0xA54FF53Au, \
      0x510E527Fu, 0x9B05688Cu, 0x1F83D9ABu, 0x5BE0CD19u}
 
 /* A group of lanes, all of `blocks` blocks. Arrays are per lane so that a kernel loads them whole.

@@ -6,14 +6,12 @@
 #define ONE_BLOCK (CD_CHUNK_START | CD_CHUNK_END | CD_ROOT)
 
 /* The context keys of digest.h's two context strings; the tests derive them from the strings. */
-static const cd_digest_key NODE_KEY = {
-    {0xeade2425u, 0x4ee29f1cu, 0x942e7e44u, 0xa38f34cau,
-     0xc2d30f7du, 0x01715a89u, 0xed168facu, 0xd6741367u},
-    CD_DERIVE_KEY_MATERIAL};
-static const cd_digest_key ROOT_KEY = {
-    {0x83e9db6eu, 0xd027c34cu, 0x24671459u, 0xd77419b6u,
-     0xd758d3abu, 0xc4184939u, 0xa066d5c3u, 0xe8fb0b65u},
-    CD_DERIVE_KEY_MATERIAL};
+static const cd_digest_key NODE_KEY = {{0xeade2425u, 0x4ee29f1cu, 0x942e7e44u, 0xa38f34cau,
+                                        0xc2d30f7du, 0x01715a89u, 0xed168facu, 0xd6741367u},
+                                       CD_DERIVE_KEY_MATERIAL};
+static const cd_digest_key ROOT_KEY = {{0x83e9db6eu, 0xd027c34cu, 0x24671459u, 0xd77419b6u,
+                                        0xd758d3abu, 0xc4184939u, 0xa066d5c3u, 0xe8fb0b65u},
+                                       CD_DERIVE_KEY_MATERIAL};
 
 /* The top node over n >= 1 leaves: the tree's without the count. */
 static void top_node(const uint8_t *leaves, size_t n, uint8_t top[32]) {

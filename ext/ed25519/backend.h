@@ -1,5 +1,5 @@
-/* What an instruction set has to bring: four stages over many signatures. Points between stages are in
- * the backend's own radix, so a point never crosses from one backend to another. */
+/* What an instruction set has to bring: four stages over many signatures. Points between stages are
+ * in the backend's own radix, so a point never crosses from one backend to another. */
 #ifndef CD_BACKEND_H
 #define CD_BACKEND_H
 
@@ -38,9 +38,11 @@ typedef struct {
 
 typedef struct {
     const char *name;
+    size_t batch_min; /* fewer signatures than this are checked each on its own: measured */
     /* digests[i] = SHA-512(R || A || M) of item i */
     void (*challenges)(const cd_signed *items, size_t n, uint8_t (*digests)[64]);
-    /* Decode encodings[i] into *points[i], ok[i] = 1; an undecodable one is the identity, ok[i] = 0. */
+    /* Decode encodings[i] into *points[i], ok[i] = 1; an undecodable one is the identity, ok[i] =
+     * 0. */
     void (*decode)(const uint8_t *const *encodings, size_t n, cd_niels *const *points, uint8_t *ok);
     /* Whether 8 times the sum is the identity. */
     int (*equation_holds)(const cd_equation *equation, cd_workspace *workspace);

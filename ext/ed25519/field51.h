@@ -1,10 +1,10 @@
 /* Integers modulo p = 2^255 - 19 in five limbs of radix 2^51; portable 64-bit C.
  *
  * Bounds, checked by CD_VERIFY_CHECK:
- *   "reduced": every limb < 2^51 + 2^13, what multiplication and carrying return;
- *   multiplication takes limbs < 2^54: then a column sums to less than 2^115 and 19 times the top carry
- *   fits in 64 bits;
- *   subtraction adds 4p, so its second operand may be a sum of two reduced values.
+ * - "reduced": every limb < 2^51 + 2^13; what multiplication and carrying return.
+ * - Multiplication takes limbs < 2^54: then a column sums to less than 2^115, and 19 times the top
+ *   carry fits in 64 bits.
+ * - Subtraction adds 4p, so its second operand may be a sum of two reduced values.
  */
 #ifndef CD_FIELD51_H
 #define CD_FIELD51_H
@@ -33,7 +33,8 @@ CD_INLINE void fe51_check(const cd_fe *a, uint64_t bound) {
 }
 
 /* Carry 128-bit columns into a reduced element. */
-CD_HOT void fe51_carry_columns(cd_fe *r, cd_u128 c0, cd_u128 c1, cd_u128 c2, cd_u128 c3, cd_u128 c4) {
+CD_HOT void fe51_carry_columns(cd_fe *r, cd_u128 c0, cd_u128 c1, cd_u128 c2, cd_u128 c3,
+                               cd_u128 c4) {
     c1 += (uint64_t)(c0 >> 51);
     c2 += (uint64_t)(c1 >> 51);
     c3 += (uint64_t)(c2 >> 51);

@@ -1,17 +1,18 @@
-/* Eight integers modulo p = 2^255 - 19 at once, one a 64-bit lane, in five limbs of radix 2^52, for the
- * AVX512-IFMA multipliers, which take the low 52 bits of each operand and give the low or high 52 bits
- * of a product.
+/* Eight integers modulo p = 2^255 - 19 at once, one a 64-bit lane, in five limbs of radix 2^52, for
+ * the AVX512-IFMA multipliers, which take the low 52 bits of each operand and give the low or high
+ * 52 bits of a product.
  *
  * Three kinds of element, told apart by type so that the compiler checks their use:
- *   fx_tight    limbs 0..3 < 2^52, limb 4 < FX_TOP: fit for everything;
- *   fx_operand  as tight, but limbs 0..3 may carry bits above 52 whose value has already been added to
- *               the next limb: fit as a factor only, since the hardware drops those bits;
- *   fx_loose    limbs < FX_LOOSE, not carried: fit as a term of a sum or difference only.
+ * - fx_tight: limbs 0..3 < 2^52, limb 4 < FX_TOP; fit for everything.
+ * - fx_operand: as tight, but limbs 0..3 may carry bits above 52 whose value has already been added
+ *   to the next limb; fit as a factor only, since the hardware drops those bits.
+ * - fx_loose: limbs < FX_LOOSE, not carried; fit as a term of a sum or difference only.
  *
- * The bound that carries the rest: reducing multiplies column 9 of a product by 608 (2^260 = 32 * 19 mod
- * p) and keeps only the low half, so column 9 must stay below 2^52 / 608. It is the high half of a4 * b4
- * and a carry, hence the obligation a4 * b4 < 2^94.75. FX_TOP = 2^47 + 2^13 keeps it below 2^94.01.
- * A product's columns hold at most 9 halves below 2^52, plus two of the reduction: below 2^55.5.
+ * The bound that carries the rest: reducing multiplies column 9 of a product by 608 (2^260 = 32 *
+ * 19 mod p) and keeps only the low half, so column 9 must stay below 2^52 / 608. It is the high
+ * half of a4 * b4 and a carry, hence the obligation a4 * b4 < 2^94.75. FX_TOP = 2^47 + 2^13 keeps
+ * it below 2^94.01. A product's columns hold at most 9 halves below 2^52, plus two of the
+ * reduction: below 2^55.5.
  */
 #ifndef CD_FIELD52_H
 #define CD_FIELD52_H
@@ -196,7 +197,10 @@ CD_HOT fx_operand fx_sub(const fx_loose *a, const fx_loose *b) {
     fx_check_loose(a);
     fx_check_loose(b);
     for (int i = 0; i < 5; i++)
-        w[i] = fx_sub_word(fx_add_word(a->limb[i], i == 0 ? bias0 : i == 4 ? bias4 : bias), b->limb[i]);
+        w[i] = fx_sub_word(fx_add_word(a->limb[i], i == 0   ? bias0
+                                                   : i == 4 ? bias4
+                                                            : bias),
+                           b->limb[i]);
     return fx_fold(w);
 }
 

@@ -5,7 +5,8 @@
 #include <sys/random.h>
 
 static void lock(cd_keycache_set *set) {
-    for (int spins = 0; atomic_flag_test_and_set_explicit(&set->lock, memory_order_acquire); spins++) {
+    for (int spins = 0; atomic_flag_test_and_set_explicit(&set->lock, memory_order_acquire);
+         spins++) {
         if (spins > 100) sched_yield(); /* the holder may have been preempted */
     }
 }
@@ -32,8 +33,10 @@ cd_status cd_keycache_init(cd_keycache *cache) {
 
 uint64_t cd_keycache_hash(const cd_keycache *cache, const uint8_t key[32]) {
     typedef unsigned __int128 u128;
-    u128 a = (u128)(cd_load64_le(key) ^ cache->secret[0]) * (cd_load64_le(key + 8) ^ cache->secret[1]);
-    u128 b = (u128)(cd_load64_le(key + 16) ^ cache->secret[2]) * (cd_load64_le(key + 24) ^ cache->secret[3]);
+    u128 a =
+        (u128)(cd_load64_le(key) ^ cache->secret[0]) * (cd_load64_le(key + 8) ^ cache->secret[1]);
+    u128 b = (u128)(cd_load64_le(key + 16) ^ cache->secret[2]) *
+             (cd_load64_le(key + 24) ^ cache->secret[3]);
     uint64_t mixed = (uint64_t)a ^ (uint64_t)(a >> 64) ^ (uint64_t)b ^ (uint64_t)(b >> 64);
     return mixed ^ mixed >> 32;
 }
@@ -52,7 +55,8 @@ int cd_keycache_get(cd_keycache *cache, uint64_t hash, const uint8_t key[32], cd
     return found;
 }
 
-void cd_keycache_put(cd_keycache *cache, uint64_t hash, const uint8_t key[32], const cd_niels *point) {
+void cd_keycache_put(cd_keycache *cache, uint64_t hash, const uint8_t key[32],
+                     const cd_niels *point) {
     cd_keycache_set *set = set_of(cache, hash);
     lock(set);
     int way = 0;

@@ -1,8 +1,9 @@
 /* A bounded, thread-safe map from 32-byte public keys to decoded points.
  *
- * Set-associative with a lock per set: a lookup holds it for one copy of 120 bytes. The set is chosen by
- * a keyed hash with a secret of this process, so that nobody can aim at one set; a new key evicts another
- * of its set in turn. One cache serves one backend, since points are in the backend's radix.
+ * Set-associative with a lock per set: a lookup holds it for one copy of 120 bytes. The set is
+ * chosen by a keyed hash with a secret of this process, so that nobody can aim at one set; a new
+ * key evicts another of its set in turn. One cache serves one backend, since points are in the
+ * backend's radix.
  */
 #ifndef CD_KEYCACHE_H
 #define CD_KEYCACHE_H
@@ -35,7 +36,8 @@ uint64_t cd_keycache_hash(const cd_keycache *cache, const uint8_t key[32]);
 /* 1 and the point if the key is known, else 0. */
 int cd_keycache_get(cd_keycache *cache, uint64_t hash, const uint8_t key[32], cd_niels *point);
 
-void cd_keycache_put(cd_keycache *cache, uint64_t hash, const uint8_t key[32], const cd_niels *point);
+void cd_keycache_put(cd_keycache *cache, uint64_t hash, const uint8_t key[32],
+                     const cd_niels *point);
 
 void cd_keycache_clear(cd_keycache *cache);
 

@@ -55,7 +55,8 @@ static void decode_start(decoding *s, cd_fe *uv7, const uint8_t *encoding) {
     fe51_mul(uv7, uv7, &v2);
 }
 
-static int decode_finish(cd_niels *r, const decoding *s, const cd_fe *power, const uint8_t *encoding) {
+static int decode_finish(cd_niels *r, const decoding *s, const cd_fe *power,
+                         const uint8_t *encoding) {
     cd_fe x, vx2, test;
     fe51_mul(&x, &s->uv3, power);
     fe51_square(&vx2, &x);

@@ -1,7 +1,8 @@
 /* Points of edwards25519 over the portable field, and the table of the base point's multiples.
  *
- * All formulas are complete on the whole curve, small-order points included (a = -1 is a square, d is
- * not). Source of the formulas: Hisil, Wong, Carter, Dawson, "Twisted Edwards Curves Revisited" (2008).
+ * All formulas are complete on the whole curve, small-order points included (a = -1 is a square, d
+ * is not). Source of the formulas: Hisil, Wong, Carter, Dawson, "Twisted Edwards Curves Revisited"
+ * (2008).
  */
 #ifndef CD_POINT51_H
 #define CD_POINT51_H
@@ -96,8 +97,8 @@ CD_HOT void p51_double_n(cd_point *r, int n) {
 /* Whether [8]p is the identity. */
 int p51_is_small_order(const cd_point *p);
 
-/* Decode two encodings at a time (the square roots run interleaved). Returns a bit per decodable point;
- * an undecodable one becomes the identity. */
+/* Decode two encodings at a time (the square roots run interleaved). Returns a bit per decodable
+ * point; an undecodable one becomes the identity. */
 int p51_decode_pair(cd_niels *first, cd_niels *second, const uint8_t *a, const uint8_t *b);
 
 /* Multiples 0 .. CD_BASE_MULTIPLES of the base point, radix 2^51; made on first use. */

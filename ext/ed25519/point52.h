@@ -5,7 +5,8 @@
 #include "ed25519/field52.h"
 #include "ed25519/point51.h"
 
-/* Extended coordinates as additions leave and take them: X, Y and Z are only ever added, T multiplied. */
+/* Extended coordinates as additions leave and take them: X, Y and Z are only ever added, T
+ * multiplied. */
 typedef struct {
     fx_loose X, Y, Z;
     fx_operand T;
@@ -30,7 +31,7 @@ typedef struct {
 } px_factors;
 
 CD_HOT px_factors px_factors_of(const fx_loose *a, const fx_loose *b, const fx_loose *c,
-                                   const fx_loose *d, __mmask8 negative) {
+                                const fx_loose *d, __mmask8 negative) {
     px_factors r;
     r.e = fx_sub(b, a);
     r.h = fx_add(b, a);

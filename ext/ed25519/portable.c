@@ -5,7 +5,8 @@ static void challenges(const cd_signed *items, size_t n, uint8_t (*digests)[64])
     for (size_t i = 0; i < n; i++) cd_challenge(digests[i], &items[i]);
 }
 
-static void decode(const uint8_t *const *encodings, size_t n, cd_niels *const *points, uint8_t *ok) {
+static void decode(const uint8_t *const *encodings, size_t n, cd_niels *const *points,
+                   uint8_t *ok) {
     cd_niels spare;
     for (size_t i = 0; i < n; i += 2) {
         int pair = i + 1 < n;
@@ -36,16 +37,18 @@ static void sum_buckets(cd_point *r, const cd_point *buckets, int count) {
 
 /* Pippenger's bucket method with signed digits (crypto.md, section 3). */
 static int equation_holds(const cd_equation *q, cd_workspace *workspace) {
-    static const size_t limits[3] = {256, 352, 1200}; /* measured crossings for widths 5 | 6 | 7 | 8 */
+    static const size_t limits[3] = {224, 800,
+                                     1400}; /* measured crossings for widths 5 | 6 | 7 | 8 */
     size_t count = q->short_count + q->full_count;
     int width = cd_window_width(count, limits), half = 1 << (width - 1);
     int short_windows = cd_digit_count(126, width), windows = cd_digit_count(253, width);
     cd_point *buckets = (cd_point *)workspace->buckets, sums[CD_DIGITS_MAX], total;
-    int8_t(*digits)[CD_DIGITS_MAX] = (void *)workspace->digits;
+    int8_t (*digits)[CD_DIGITS_MAX] = (void *)workspace->digits;
 
     for (size_t i = 0; i < count; i++) {
         int is_short = i < q->short_count, carry = 0;
-        const uint64_t *words = is_short ? q->coefficients[i].word : q->scalars[i - q->short_count].word;
+        const uint64_t *words =
+            is_short ? q->coefficients[i].word : q->scalars[i - q->short_count].word;
         for (int w = 0; w < (is_short ? short_windows : windows); w++)
             digits[i][w] = (int8_t)cd_next_digit(words, is_short ? 2 : 4, w, width, &carry);
         CD_VERIFY_CHECK(carry == 0);
@@ -105,12 +108,11 @@ static void check_each(const cd_check *checks, size_t n, uint8_t *valid) {
     for (size_t i = 0; i < n; i++) valid[i] = (uint8_t)check_one(&checks[i]);
 }
 
-static const cd_niels *base_point(void) {
-    return &p51_base_multiples()[1];
-}
+static const cd_niels *base_point(void) { return &p51_base_multiples()[1]; }
 
 const cd_backend CD_BACKEND_PORTABLE = {
     .name = "portable",
+    .batch_min = 12,
     .challenges = challenges,
     .decode = decode,
     .equation_holds = equation_holds,

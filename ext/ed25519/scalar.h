@@ -1,5 +1,5 @@
-/* Integers modulo the group order l = 2^252 + 27742317777372353535851937790883648493, as four 64-bit
- * words, least significant first. Variable time: these are public values. */
+/* Integers modulo the group order l = 2^252 + 27742317777372353535851937790883648493, as four
+ * 64-bit words, least significant first. Variable time: these are public values. */
 #ifndef CD_SCALAR_H
 #define CD_SCALAR_H
 
@@ -21,11 +21,12 @@ typedef struct {
     uint64_t word[2];
 } cd_coefficient;
 
-static const uint64_t CD_ORDER[5] = {0x5812631a5cf5d3ed, 0x14def9dea2f79cd6, 0, 0x1000000000000000, 0};
+static const uint64_t CD_ORDER[5] = {0x5812631a5cf5d3ed, 0x14def9dea2f79cd6, 0, 0x1000000000000000,
+                                     0};
 
 /* floor(2^512 / l) */
-static const uint64_t CD_ORDER_INVERSE[5] = {0xed9ce5a30a2c131b, 0x2106215d086329a7, 0xffffffffffffffeb,
-                                             0xffffffffffffffff, 0xf};
+static const uint64_t CD_ORDER_INVERSE[5] = {0xed9ce5a30a2c131b, 0x2106215d086329a7,
+                                             0xffffffffffffffeb, 0xffffffffffffffff, 0xf};
 
 CD_INLINE void cd_scalar_load(cd_scalar *r, const uint8_t bytes[32]) {
     for (int i = 0; i < 4; i++) r->word[i] = cd_load64_le(bytes + 8 * i);
@@ -42,7 +43,8 @@ CD_INLINE int cd_scalar_is_canonical(const cd_scalar *s) {
     return 0;
 }
 
-/* r = x mod l by Barrett's method (Handbook of Applied Cryptography, 14.42, with b = 2^64, k = 4). */
+/* r = x mod l by Barrett's method (Handbook of Applied Cryptography, 14.42, with b = 2^64, k = 4).
+ */
 CD_INLINE void cd_scalar_reduce(cd_scalar *r, const cd_wide *x) {
     uint64_t product[10] = {0}, multiple[5] = {0}, rest[5], trial[5];
     for (int i = 0; i < 5; i++) {
@@ -111,10 +113,9 @@ CD_INLINE void cd_scalar_negate(cd_scalar *r, const cd_scalar *s) {
     }
 }
 
-/* Number of signed base-2^width digits of an integer below 2^bits; one more bit holds the last carry. */
-CD_INLINE int cd_digit_count(int bits, int width) {
-    return bits / width + 1;
-}
+/* Number of signed base-2^width digits of an integer below 2^bits; one more bit holds the last
+ * carry. */
+CD_INLINE int cd_digit_count(int bits, int width) { return bits / width + 1; }
 
 /* Digit i of `words` in base 2^width with digits in [-2^(width-1), 2^(width-1)); *carry runs along.
  * Bits beyond the words are 0. */

@@ -1,6 +1,7 @@
 #include "ed25519/sha512.h"
 
-/* Fractional parts of the cube roots of the first 80 primes, and of the square roots of the first 8. */
+/* Fractional parts of the cube roots of the first 80 primes, and of the square roots of the
+ * first 8. */
 const uint64_t CD_SHA512_K[80] = {
     0x428a2f98d728ae22, 0x7137449123ef65cd, 0xb5c0fbcfec4d3b2f, 0xe9b5dba58189dbbc,
     0x3956c25bf348b538, 0x59f111f1b605d019, 0x923f82a4af194f9b, 0xab1c5ed5da6d8118,
@@ -23,9 +24,9 @@ const uint64_t CD_SHA512_K[80] = {
     0x28db77f523047d84, 0x32caab7b40c72493, 0x3c9ebe0a15c9bebc, 0x431d67c49c100d4c,
     0x4cc5d4becb3e42b6, 0x597f299cfc657e2a, 0x5fcb6fab3ad6faec, 0x6c44198c4a475817};
 
-const uint64_t CD_SHA512_IV[8] = {
-    0x6a09e667f3bcc908, 0xbb67ae8584caa73b, 0x3c6ef372fe94f82b, 0xa54ff53a5f1d36f1,
-    0x510e527fade682d1, 0x9b05688c2b3e6c1f, 0x1f83d9abfb41bd6b, 0x5be0cd19137e2179};
+const uint64_t CD_SHA512_IV[8] = {0x6a09e667f3bcc908, 0xbb67ae8584caa73b, 0x3c6ef372fe94f82b,
+                                  0xa54ff53a5f1d36f1, 0x510e527fade682d1, 0x9b05688c2b3e6c1f,
+                                  0x1f83d9abfb41bd6b, 0x5be0cd19137e2179};
 
 /* Copy what part [from, from + len) of the stream falls into the block at `start`. */
 static void place(uint8_t block[128], size_t start, const uint8_t *part, size_t from, size_t len) {
@@ -47,9 +48,7 @@ void cd_challenge_block(uint8_t block[128], const cd_signed *item, size_t index)
     }
 }
 
-CD_INLINE uint64_t rotate(uint64_t x, int n) {
-    return x >> n | x << (64 - n);
-}
+CD_INLINE uint64_t rotate(uint64_t x, int n) { return x >> n | x << (64 - n); }
 
 static void compress(uint64_t state[8], const uint8_t block[128]) {
     uint64_t w[16], s[8];
@@ -63,8 +62,8 @@ static void compress(uint64_t state[8], const uint8_t block[128]) {
                          (rotate(y, 19) ^ rotate(y, 61) ^ y >> 6);
         }
         uint64_t e = s[4], a = s[0];
-        uint64_t t1 = s[7] + w[t & 15] + CD_SHA512_K[t] + (rotate(e, 14) ^ rotate(e, 18) ^ rotate(e, 41)) +
-                      ((e & s[5]) ^ (~e & s[6]));
+        uint64_t t1 = s[7] + w[t & 15] + CD_SHA512_K[t] +
+                      (rotate(e, 14) ^ rotate(e, 18) ^ rotate(e, 41)) + ((e & s[5]) ^ (~e & s[6]));
         uint64_t t2 = (rotate(a, 28) ^ rotate(a, 34) ^ rotate(a, 39)) +
                       ((a & s[1]) ^ (a & s[2]) ^ (s[1] & s[2]));
         s[7] = s[6], s[6] = s[5], s[5] = e, s[4] = s[3] + t1;

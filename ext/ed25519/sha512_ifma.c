@@ -11,7 +11,8 @@
 #define MAJORITY(a, b, c) _mm512_ternarylogic_epi64(a, b, c, 0xe8)
 
 CD_INLINE fx_word swap_bytes(fx_word x) {
-    const fx_word order = _mm512_broadcast_i32x4(_mm_set_epi8(8, 9, 10, 11, 12, 13, 14, 15, 0, 1, 2, 3, 4, 5, 6, 7));
+    const fx_word order =
+        _mm512_broadcast_i32x4(_mm_set_epi8(8, 9, 10, 11, 12, 13, 14, 15, 0, 1, 2, 3, 4, 5, 6, 7));
     return _mm512_shuffle_epi8(x, order);
 }
 
@@ -28,14 +29,17 @@ CD_NOINLINE void compress(fx_word state[8], fx_word w[16], __mmask8 active) {
             w[t & 15] = fx_add_word(fx_add_word(w[t & 15], w[(t - 7) & 15]), fx_add_word(sx, sy));
         }
         fx_word key = fx_add_word(w[t & 15], fx_splat(CD_SHA512_K[t]));
-        fx_word t1 = fx_add_word(fx_add_word(h, key), fx_add_word(XOR3(ROTATE(e, 14), ROTATE(e, 18), ROTATE(e, 41)),
-                                                                  CHOOSE(e, f, g)));
-        fx_word t2 = fx_add_word(XOR3(ROTATE(a, 28), ROTATE(a, 34), ROTATE(a, 39)), MAJORITY(a, b, c));
+        fx_word t1 = fx_add_word(
+            fx_add_word(h, key),
+            fx_add_word(XOR3(ROTATE(e, 14), ROTATE(e, 18), ROTATE(e, 41)), CHOOSE(e, f, g)));
+        fx_word t2 =
+            fx_add_word(XOR3(ROTATE(a, 28), ROTATE(a, 34), ROTATE(a, 39)), MAJORITY(a, b, c));
         h = g, g = f, f = e, e = fx_add_word(d, t1);
         d = c, c = b, b = a, a = fx_add_word(t1, t2);
     }
     const fx_word added[8] = {a, b, c, d, e, f, g, h};
-    for (int i = 0; i < 8; i++) state[i] = _mm512_mask_add_epi64(state[i], active, state[i], added[i]);
+    for (int i = 0; i < 8; i++)
+        state[i] = _mm512_mask_add_epi64(state[i], active, state[i], added[i]);
 }
 
 CD_INLINE fx_word load_two(const uint8_t *low, const uint8_t *high) {
@@ -77,7 +81,8 @@ static void challenge_eight(const cd_signed *const items[8], size_t lanes, uint8
     for (int i = 0; i < 8; i++) state[i] = fx_splat(CD_SHA512_IV[i]);
     for (size_t b = 0; b < blocks; b++) {
         __mmask8 active = 0;
-        for (int lane = 0; lane < 8; lane++) active |= (__mmask8)((b < cd_challenge_blocks(items[lane])) << lane);
+        for (int lane = 0; lane < 8; lane++)
+            active |= (__mmask8)((b < cd_challenge_blocks(items[lane])) << lane);
         if (all_short) {
             load_short(w, items);
         } else {
@@ -86,14 +91,16 @@ static void challenge_eight(const cd_signed *const items[8], size_t lanes, uint8
         compress(state, w, active);
     }
     fx_transpose(state);
-    for (size_t lane = 0; lane < lanes; lane++) _mm512_storeu_si512(digests[lane], swap_bytes(state[lane]));
+    for (size_t lane = 0; lane < lanes; lane++)
+        _mm512_storeu_si512(digests[lane], swap_bytes(state[lane]));
 }
 
 void cd_challenges_x8(const cd_signed *items, size_t n, uint8_t (*digests)[64]) {
     for (size_t i = 0; i < n; i += 8) {
         const cd_signed *group[8];
         size_t lanes = n - i < 8 ? n - i : 8;
-        for (size_t lane = 0; lane < 8; lane++) group[lane] = &items[i + (lane < lanes ? lane : lanes - 1)];
+        for (size_t lane = 0; lane < 8; lane++)
+            group[lane] = &items[i + (lane < lanes ? lane : lanes - 1)];
         challenge_eight(group, lanes, digests + i);
     }
 }

@@ -1,6 +1,8 @@
-/* The plan of a batch: parse, hash, decode, one equation for all, and only if that fails each for itself.
+/* The plan of a batch: parse, hash, decode, one equation for all, and only if that fails each for
+ * itself.
  *
- * Stages follow design/crypto.md sections 2 and 3. The verdict of every path is the rule in ed25519.h.
+ * Stages follow design/crypto.md sections 2 and 3. The verdict of every path is the rule in
+ * ed25519.h.
  */
 #include <pthread.h>
 #include <stdlib.h>
@@ -10,8 +12,8 @@
 #include "ed25519/keycache.h"
 
 #define MAX CD_ED25519_BATCH_MAX
-#define SLOTS (2 * MAX)     /* open addressing at half load */
-#define SCRATCH_KEPT 4      /* idle scratch blocks kept for the next callers */
+#define SLOTS (2 * MAX) /* open addressing at half load */
+#define SCRATCH_KEPT 4  /* idle scratch blocks kept for the next callers */
 
 /* One row of the transcript that the random coefficients are drawn from. */
 typedef struct {
@@ -88,9 +90,7 @@ static cd_status ready(void) {
     return ready_status;
 }
 
-static size_t current_backend(void) {
-    return cd_isa_current() == CD_ISA_AVX512IFMA ? 1 : 0;
-}
+static size_t current_backend(void) { return cd_isa_current() == CD_ISA_AVX512IFMA ? 1 : 0; }
 
 static scratch *take_scratch(void) {
     pthread_mutex_lock(&idle_mutex);
@@ -186,8 +186,8 @@ static void decode(scratch *t, const cd_backend *backend, cd_keycache *cache) {
         t->live[i] = t->decoded[i] && t->key_state[t->signer[i]] != KEY_BAD;
 }
 
-/* Coefficients z < 2^126 that depend on every byte of the batch: whoever fits signatures to them changes
- * them. S is in the transcript because k does not bind it. */
+/* Coefficients z < 2^126 that depend on every byte of the batch: whoever fits signatures to them
+ * changes them. S is in the transcript because k does not bind it. */
 static cd_status draw_coefficients(scratch *t) {
     uint8_t root[40], seed[32];
     const uint64_t whole[2] = {0, sizeof root};
@@ -198,8 +198,9 @@ static cd_status draw_coefficients(scratch *t) {
         memcpy(t->transcript[i].r, t->items[i].signature, 64); /* R and S */
         for (int w = 0; w < 4; w++) cd_store64_le(t->transcript[i].k + 8 * w, t->k[i].word[w]);
     }
-    cd_status status = cd_digest_records(&transcript_key, t->transcript[0].a, n, sizeof(transcript_row), 0,
-                                         sizeof(transcript_row), t->leaves[0]);
+    cd_status status =
+        cd_digest_records(&transcript_key, t->transcript[0].a, n, sizeof(transcript_row), 0,
+                          sizeof(transcript_row), t->leaves[0]);
     if (status == CD_OK) status = cd_merkle_root(t->leaves[0], n, root);
     cd_store64_le(root + 32, n);
     if (status == CD_OK) status = cd_digest_many(&seed_key, root, sizeof root, whole, 1, seed);
@@ -208,7 +209,8 @@ static cd_status draw_coefficients(scratch *t) {
     cd_digest_key_keyed(&generator, seed);
     size_t blocks = (n + 1) / 2; /* 32 bytes give two coefficients */
     for (size_t i = 0; i < blocks; i++) cd_store64_le((uint8_t *)&t->counters[i], i);
-    status = cd_digest_records(&generator, (const uint8_t *)t->counters, blocks, 8, 0, 8, t->leaves[0]);
+    status =
+        cd_digest_records(&generator, (const uint8_t *)t->counters, blocks, 8, 0, 8, t->leaves[0]);
     for (size_t i = 0; i < n; i++) {
         const uint8_t *bytes = t->leaves[0] + 16 * i;
         t->coefficients[i].word[0] = cd_load64_le(bytes);
@@ -286,7 +288,7 @@ static cd_status judge(scratch *t, uint32_t flags, size_t which) {
     find_signers(t, cache);
     decode(t, backend, cache);
     for (size_t i = 0; i < t->count; i++) live += t->live[i];
-    if (live >= CD_ED25519_BATCH_MIN && !(flags & CD_ED25519_INDEPENDENT)) {
+    if (live >= backend->batch_min && !(flags & CD_ED25519_INDEPENDENT)) {
         cd_status status = try_equation(t, backend, &holds);
         if (status != CD_OK) return status;
     }
@@ -305,9 +307,9 @@ static int offsets_are_sound(const uint64_t *offsets, size_t n, size_t messages_
     return n == 0 || offsets[n] <= messages_len;
 }
 
-cd_status cd_ed25519_verify(const uint8_t *public_keys, const uint8_t *messages, size_t messages_len,
-                            const uint64_t *offsets, const uint8_t *signatures, size_t n,
-                            uint32_t flags, uint8_t *valid) {
+cd_status cd_ed25519_verify(const uint8_t *public_keys, const uint8_t *messages,
+                            size_t messages_len, const uint64_t *offsets, const uint8_t *signatures,
+                            size_t n, uint32_t flags, uint8_t *valid) {
     CD_ARG_CHECK((flags & ~CD_ED25519_INDEPENDENT) == 0);
     if (n == 0) return CD_OK;
     CD_ARG_CHECK(public_keys && signatures && valid && n <= SIZE_MAX / 64);
@@ -326,7 +328,8 @@ cd_status cd_ed25519_verify(const uint8_t *public_keys, const uint8_t *messages,
         parse(t, public_keys + 32 * start, offsets ? messages : messages + 32 * start,
               offsets ? offsets + start : NULL, signatures + 64 * start, count);
         status = judge(t, flags, which);
-        for (size_t i = 0; i < t->count && status == CD_OK; i++) valid[start + t->position[i]] = t->live[i];
+        for (size_t i = 0; i < t->count && status == CD_OK; i++)
+            valid[start + t->position[i]] = t->live[i];
     }
     give_scratch(t);
     return status;
@@ -346,14 +349,8 @@ void cd_ed25519_clear_key_cache(void) {
     for (size_t i = 0; i < sizeof caches / sizeof *caches; i++) cd_keycache_clear(&caches[i]);
 }
 
-size_t cd_ed25519_key_cache_capacity(void) {
-    return (size_t)CD_KEYCACHE_SETS * CD_KEYCACHE_WAYS;
-}
+size_t cd_ed25519_key_cache_capacity(void) { return (size_t)CD_KEYCACHE_SETS * CD_KEYCACHE_WAYS; }
 
-size_t cd_ed25519_key_cache_bytes(void) {
-    return CD_KEYCACHE_SETS * sizeof(cd_keycache_set);
-}
+size_t cd_ed25519_key_cache_bytes(void) { return CD_KEYCACHE_SETS * sizeof(cd_keycache_set); }
 
-const char *cd_ed25519_backend_name(void) {
-    return backends[current_backend()]->name;
-}
+const char *cd_ed25519_backend_name(void) { return backends[current_backend()]->name; }

@@ -4,8 +4,8 @@ CD_INLINE uint8_t fault_of(const uint8_t *record, const cd_wire_limits *limits) 
     const uint64_t amount_lo = cd_load64_le(record + CD_RECORD_AMOUNT_LO);
     const uint64_t amount_hi = cd_load64_le(record + CD_RECORD_AMOUNT_HI);
     const uint64_t fee = cd_load64_le(record + CD_RECORD_FEE);
-    const uint64_t reserved = cd_load64_le(record + CD_RECORD_RESERVED) |
-                              cd_load32_le(record + CD_RECORD_RESERVED + 8);
+    const uint64_t reserved =
+        cd_load64_le(record + CD_RECORD_RESERVED) | cd_load32_le(record + CD_RECORD_RESERVED + 8);
     const uint32_t body_size = cd_load32_le(record + CD_RECORD_BODY_SIZE);
 
     if (record[CD_RECORD_KIND] != CD_KIND_TRANSFER) return CD_FAULT_UNKNOWN_KIND;

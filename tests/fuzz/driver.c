@@ -3,10 +3,10 @@
  *   target [-seed=N] [-max_total_time=SECONDS] [-max_len=BYTES] [-artifact_prefix=PATH] CORPUS
  *   target FILE...                      run each file once: the replay of a finding
  *
- * The target is compiled with -fsanitize-coverage=trace-pc and the sanitizers, this file without. An input that reaches
- * a new edge, or an old one in a new order of magnitude, joins the corpus in memory and on disk. The
- * sanitizers stop the process at the first fault; the input is then written to
- * <artifact_prefix>crash-<fingerprint>, or timeout-<fingerprint> if it ran for too long.
+ * The target is compiled with -fsanitize-coverage=trace-pc and the sanitizers, this file without.
+ * An input that reaches a new edge, or an old one in a new order of magnitude, joins the corpus in
+ * memory and on disk. The sanitizers stop the process at the first fault; the input is then written
+ * to <artifact_prefix>crash-<fingerprint>, or timeout-<fingerprint> if it ran for too long.
  */
 #include <dirent.h>
 #include <fcntl.h>
@@ -48,9 +48,7 @@ const char *__asan_default_options(void) {
     return "handle_abort=1:detect_leaks=0:allocator_may_return_null=1";
 }
 
-const char *__ubsan_default_options(void) {
-    return "print_stacktrace=1";
-}
+const char *__ubsan_default_options(void) { return "print_stacktrace=1"; }
 
 /* Called by the compiler's instrumentation at the head of every basic block. */
 void __sanitizer_cov_trace_pc(void) {
@@ -69,9 +67,7 @@ static uint64_t random_bits(void) {
     return z ^ z >> 31;
 }
 
-static size_t random_below(size_t bound) {
-    return bound ? random_bits() % bound : 0;
-}
+static size_t random_below(size_t bound) { return bound ? random_bits() % bound : 0; }
 
 static double seconds_now(void) {
     struct timespec now;
@@ -194,9 +190,9 @@ static const uint16_t magic_sizes[] = {0,   1,   2,   4,   8,   16,  20,  31,   
                                        64,  65,  96,  111, 112, 113, 127, 128,  129,  175,  176,
                                        177, 255, 256, 352, 511, 512, 528, 1023, 1024, 1025, 2048};
 
-static const uint64_t magic_values[] = {0,      1,      0x7f,       0x80,       0xff,
-                                        0x7fff, 0xffff, 0x7fffffff, 0xffffffff, UINT64_MAX,
-                                        0x8000, 0x10000, 0x80000000, (uint64_t)1 << 63};
+static const uint64_t magic_values[] = {
+    0,          1,          0x7f,       0x80,   0xff,    0x7fff,     0xffff,
+    0x7fffffff, 0xffffffff, UINT64_MAX, 0x8000, 0x10000, 0x80000000, (uint64_t)1 << 63};
 
 #define COUNT(array) (sizeof(array) / sizeof *(array))
 

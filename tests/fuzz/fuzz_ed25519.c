@@ -1,9 +1,10 @@
 /* Fuzz target for ext/ed25519, in libFuzzer's form.
  *
- * The input picks valid signatures and mutations of them, or raw bytes. Batch and independent checks, with
- * a cold and a warm key cache, digests and messages, job and direct call, and every instruction-set level
- * must give the same verdicts; an unchanged signature must be valid. abort() on any disagreement. Arguments
- * are copied to buffers of their exact size, so that AddressSanitizer sees a read past them.
+ * The input picks valid signatures and mutations of them, or raw bytes. Batch and independent
+ * checks, with a cold and a warm key cache, digests and messages, job and direct call, and every
+ * instruction-set level must give the same verdicts; an unchanged signature must be valid. abort()
+ * on any disagreement. Arguments are copied to buffers of their exact size, so that
+ * AddressSanitizer sees a read past them.
  */
 #include <stdlib.h>
 
@@ -59,7 +60,8 @@ static void take_signature(source *from, batch *b, size_t i) {
 }
 
 static void verify(const batch *b, uint32_t flags, uint8_t *valid) {
-    require(cd_ed25519_verify(b->keys, b->digests, 32 * b->n, NULL, b->signatures, b->n, flags, valid) == CD_OK);
+    require(cd_ed25519_verify(b->keys, b->digests, 32 * b->n, NULL, b->signatures, b->n, flags,
+                              valid) == CD_OK);
 }
 
 static void verify_as_job(const batch *b, uint8_t *valid) {
@@ -75,22 +77,24 @@ static void verify_as_job(const batch *b, uint8_t *valid) {
     require(cd_ed25519_verify_job(&args) == CD_ERR_ARGUMENT);
 }
 
-/* The signatures are over digests, so over other messages they are as good as random; all paths must still
- * agree, whatever the lengths and offsets. */
+/* The signatures are over digests, so over other messages they are as good as random; all paths
+ * must still agree, whatever the lengths and offsets. */
 static void check_messages(source *from, const batch *b) {
     size_t len = from->left < MESSAGE_MAX ? from->left : MESSAGE_MAX;
     uint8_t *messages = exact(len), *batched = exact(b->n), *single = exact(b->n);
     uint64_t *offsets = exact((b->n + 1) * sizeof *offsets);
     for (size_t i = 0; i < len; i++) messages[i] = take(from);
     for (size_t i = 0; i <= b->n; i++) offsets[i] = len * i / (b->n ? b->n : 1);
-    if (b->n && len && messages[0] == 0x80) offsets[b->n / 2] = len + messages[len - 1]; /* often unsound */
-    cd_status status = cd_ed25519_verify(b->keys, messages, len, offsets, b->signatures, b->n, 0, batched);
+    if (b->n && len && messages[0] == 0x80)
+        offsets[b->n / 2] = len + messages[len - 1]; /* often unsound */
+    cd_status status =
+        cd_ed25519_verify(b->keys, messages, len, offsets, b->signatures, b->n, 0, batched);
     int sound = b->n == 0 || offsets[b->n] <= len;
     for (size_t i = 0; i < b->n; i++) sound &= offsets[i] <= offsets[i + 1];
     require(status == (sound ? CD_OK : CD_ERR_ARGUMENT));
     if (sound) {
-        require(cd_ed25519_verify(b->keys, messages, len, offsets, b->signatures, b->n, CD_ED25519_INDEPENDENT,
-                                  single) == CD_OK);
+        require(cd_ed25519_verify(b->keys, messages, len, offsets, b->signatures, b->n,
+                                  CD_ED25519_INDEPENDENT, single) == CD_OK);
         require(memcmp(batched, single, b->n) == 0);
     }
     free(messages), free(batched), free(single), free(offsets);
@@ -98,8 +102,9 @@ static void check_messages(source *from, const batch *b) {
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     source from = {data, size};
-    const uint8_t shape = take(&from); /* mostly a few signatures, now and then enough for the equation */
-    batch b = {.n = shape < 224 ? shape % 12 : CD_ED25519_BATCH_MIN + shape % 24};
+    const uint8_t shape =
+        take(&from); /* mostly a few signatures, now and then enough for the equation */
+    batch b = {.n = shape < 224 ? shape % 12 : 24 + shape % 24};
     b.keys = exact(32 * b.n);
     b.digests = exact(32 * b.n);
     b.signatures = exact(64 * b.n);
@@ -111,7 +116,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     verify(&b, CD_ED25519_INDEPENDENT, expected);
     for (size_t i = 0; i < b.n; i++) require(expected[i] <= 1 && (!b.untouched[i] || expected[i]));
     for (int level = CD_ISA_PORTABLE; level <= (int)cd_isa_best(); level++) {
-        if (level != CD_ISA_PORTABLE && level != CD_ISA_AVX512IFMA) continue; /* the two with code of their own */
+        if (level != CD_ISA_PORTABLE && level != CD_ISA_AVX512IFMA)
+            continue; /* the two with code of their own */
         require(cd_isa_use(level) == CD_OK);
         if (shape % 64 == 0) cd_ed25519_clear_key_cache();
         for (uint32_t flags = 0; flags <= CD_ED25519_INDEPENDENT; flags++) {
@@ -122,6 +128,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
         require(memcmp(valid, expected, b.n) == 0);
     }
     check_messages(&from, &b);
-    free(b.keys), free(b.digests), free(b.signatures), free(b.untouched), free(expected), free(valid);
+    free(b.keys), free(b.digests), free(b.signatures), free(b.untouched), free(expected),
+        free(valid);
     return 0;
 }

@@ -1,4 +1,5 @@
-/* Feeds every native entry of wire with inputs cut from the fuzzer's bytes, contracts broken included.
+/* Feeds every native entry of wire with inputs cut from the fuzzer's bytes, contracts broken
+ * included.
  *
  * Layout: 32 bytes of limits, a mode byte, a count byte, then count + 1 offsets (two bytes each),
  * then whole records, then bodies. */
@@ -44,8 +45,8 @@ static void gather(uint8_t *records, size_t n, const uint8_t *bodies, size_t bod
     uint64_t *out_offsets = calloc(n + 1, sizeof *out_offsets);
     require(out != NULL && out_offsets != NULL);
     size_t bad_row = 0;
-    cd_status status =
-        cd_wire_gather(records, n, bodies, bodies_len, offsets, out, out_len, out_offsets, &bad_row);
+    cd_status status = cd_wire_gather(records, n, bodies, bodies_len, offsets, out, out_len,
+                                      out_offsets, &bad_row);
     require(status == CD_OK || status == CD_ERR_ARGUMENT);
     require(!exact || n == 0 || status == CD_OK);
     require(bad_row <= n);
@@ -64,8 +65,8 @@ static void gather(uint8_t *records, size_t n, const uint8_t *bodies, size_t bod
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     if (size < 34) return 0;
-    const cd_wire_limits limits = {cd_load64_le(data), cd_load64_le(data + 8), cd_load32_le(data + 16),
-                                   cd_load32_le(data + 20)};
+    const cd_wire_limits limits = {cd_load64_le(data), cd_load64_le(data + 8),
+                                   cd_load32_le(data + 16), cd_load32_le(data + 20)};
     const int exact = data[32] & 1;
     size_t n = data[33] % 16;
     data += 34, size -= 34;

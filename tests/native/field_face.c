@@ -22,7 +22,9 @@ PUBLIC void face_fx(int op, const uint64_t a[5][8], const uint64_t b[5][8], uint
     case SQUARE: tight = fx_square(&x), w = tight.limb; break;
     case ADD: r = fx_add(FX_LOOSE_OF(&x), FX_LOOSE_OF(&y)); break;
     case SUB: r = fx_sub(FX_LOOSE_OF(&x), FX_LOOSE_OF(&y)); break;
-    case CANONICAL: tight = fx_tighten_operand(&x), tight = fx_canonical(&tight), w = tight.limb; break;
+    case CANONICAL:
+        tight = fx_tighten_operand(&x), tight = fx_canonical(&tight), w = tight.limb;
+        break;
     case MUL_OPERAND: r = fx_mul_operand(&x, &y); break;
     case SQUARE_OPERAND: r = fx_square_operand(&x); break;
     case MUL_LOOSE: loose = fx_mul_loose(&x, &y), w = loose.limb; break;
@@ -101,7 +103,8 @@ PUBLIC void face_add_product(uint64_t sum[8], const uint64_t z[2], const uint64_
 }
 
 /* Returns the carry left over, 0 if the digits hold the whole value. */
-PUBLIC int face_digits(const uint64_t *words, int word_count, int bits, int width, int32_t *digits) {
+PUBLIC int face_digits(const uint64_t *words, int word_count, int bits, int width,
+                       int32_t *digits) {
     int carry = 0;
     for (int i = 0; i < cd_digit_count(bits, width); i++)
         digits[i] = cd_next_digit(words, word_count, i, width, &carry);

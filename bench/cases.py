@@ -1,0 +1,174 @@
+"""Every bench, defined once: `tools/bench.py` and `pytest bench/` both run what CASES holds.
+
+To add one, write a function that returns a Prepared and decorate it with @case for each name, the first
+one lowest; its keyword arguments are the numbers in the name. Inputs come from fixed seeds, so two runs
+time the same work.
+"""
+
+import random
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import TypeAlias
+
+import numpy as np
+from blake3 import blake3
+from nacl.bindings import crypto_sign, crypto_sign_open, crypto_sign_seed_keypair
+from nacl.exceptions import BadSignatureError
+
+from cherrydag import crypto
+from cherrydag.params import RECORD_BYTES
+from cherrydag.transaction import RECORD, build_transfers
+
+SEED = 20261122
+KEYS = 1024
+LIBSODIUM = "libsodium single verify (PyNaCl)"
+BLAKE3 = "blake3 package, one call each"
+
+
+def nothing() -> None:
+    """Do nothing: what most cases need between two calls."""
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """Two things to time over the same kind of items, ours and the baseline."""
+
+    run: Callable[[], object]
+    items: int
+    baseline_run: Callable[[], object]
+    baseline_items: int
+    reset: Callable[[], None] = nothing
+    """Called before each call of run, outside the timed part."""
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """A named bench. `unit` is time per item: us/… or ns/…."""
+
+    name: str
+    unit: str
+    baseline: str
+    prepare: Callable[[], Prepared]
+
+    @property
+    def scale(self) -> float:
+        """Units in a second."""
+        return {"us": 1e6, "ns": 1e9}[self.unit.partition("/")[0]]
+
+
+CASES: dict[str, Case] = {}
+Setup: TypeAlias = Callable[..., Prepared]
+
+
+def case(name: str, unit: str, baseline: str, **arguments: int) -> Callable[[Setup], Setup]:
+    """Register a setup under a name; `arguments` are passed to it."""
+
+    def register(setup: Setup) -> Setup:
+        CASES[name] = Case(name, unit, baseline, partial(setup, **arguments))
+        return setup
+
+    return register
+
+
+@dataclass(frozen=True, slots=True)
+class Signed:
+    """n signatures over 32-byte digests, row-major."""
+
+    public_keys: bytes
+    digests: bytes
+    signatures: bytes
+    attached: list[tuple[bytes, bytes]]
+    """(signature || digest, public key) of each: what libsodium takes."""
+
+    def verify(self) -> bytes:
+        """Check them all in one call."""
+        return crypto.verify_signatures(self.public_keys, self.digests, self.signatures)
+
+    def verify_singly(self, count: int) -> int:
+        """Check the first `count` with libsodium; return how many are valid."""
+        valid = 0
+        for signed, public_key in self.attached[:count]:
+            try:
+                crypto_sign_open(signed, public_key)
+            except BadSignatureError:
+                continue
+            valid += 1
+        return valid
+
+
+def sign(n: int, signers: int, bad: int = 0) -> Signed:
+    """n signatures by `signers` keys in turn; `bad` of them, spread at random, have a flipped bit."""
+    rng = random.Random(SEED)
+    keys = [crypto_sign_seed_keypair(rng.randbytes(32)) for _ in range(signers)]
+    attached = []
+    broken = set(rng.sample(range(n), bad))
+    for i in range(n):
+        public_key, secret_key = keys[i % signers]
+        signed = bytearray(crypto_sign(rng.randbytes(32), secret_key))
+        signed[40] ^= i in broken
+        attached.append((bytes(signed), public_key))
+    return Signed(
+        public_keys=b"".join(public_key for _, public_key in attached),
+        digests=b"".join(signed[64:] for signed, _ in attached),
+        signatures=b"".join(signed[:64] for signed, _ in attached),
+        attached=attached,
+    )
+
+
+@case("verify.bad/n=1024,bad=100", "us/signature", LIBSODIUM, n=1024, bad=100)
+@case("verify.bad/n=1024,bad=1", "us/signature", LIBSODIUM, n=1024, bad=1)
+@case("verify.batch/n=1024,signers=128", "us/signature", LIBSODIUM, n=1024, signers=128)
+@case("verify.batch/n=1024,cached", "us/signature", LIBSODIUM, n=1024, cached=True)
+@case("verify.batch/n=1024", "us/signature", LIBSODIUM, n=1024)
+@case("verify.batch/n=256", "us/signature", LIBSODIUM, n=256)
+@case("verify.batch/n=64", "us/signature", LIBSODIUM, n=64)
+def verify(n: int, signers: int = KEYS, bad: int = 0, cached: bool = False) -> Prepared:
+    """Batch verification; the keys are new to us in every call unless `cached`."""
+    signed = sign(n, min(n, signers), bad)
+    if signed.verify().count(1) != n - bad or signed.verify_singly(n) != n - bad:
+        raise AssertionError(f"of {n} signatures not exactly {bad} were refused")
+    few = min(n, 128)
+    reset = nothing if cached else crypto.clear_key_cache
+    return Prepared(signed.verify, n, lambda: signed.verify_singly(few), few, reset)
+
+
+@case("digest.hash_records/size=112", "ns/hash", BLAKE3, size=112)
+def hash_records(size: int) -> Prepared:
+    """Hash the heads of 4096 records, as transaction ids do."""
+    count = 4096
+    data = random.Random(SEED).randbytes(count * RECORD_BYTES)
+    records = np.frombuffer(data, dtype=RECORD)
+    messages = [data[at : at + size] for at in range(0, len(data), RECORD_BYTES)][:1024]
+    run = partial(crypto.hash_records, records, 0, size)
+    if run()[:32] != blake3(messages[0]).digest():
+        raise AssertionError("the hashes disagree")
+    return Prepared(run, count, lambda: [blake3(message).digest() for message in messages], len(messages))
+
+
+@case("digest.merkle/leaves=65536", "ns/node", BLAKE3, leaves=65536)
+def merkle(leaves: int) -> Prepared:
+    """Merkle root; the baseline builds the tree over the first 1024 leaves."""
+    data = random.Random(SEED).randbytes(leaves * 32)
+    few = [data[at : at + 32] for at in range(0, 1024 * 32, 32)]
+
+    def baseline() -> bytes:
+        level = few
+        while len(level) > 1:
+            level = [blake3(level[i] + level[i + 1]).digest() for i in range(0, len(level), 2)]
+        return level[0]
+
+    return Prepared(partial(crypto.merkle_root, data), leaves - 1, baseline, len(few) - 1)
+
+
+@case("transaction.build/n=1000000", "ns/transaction", "numpy copy of the same records", n=1_000_000)
+def build(n: int) -> Prepared:
+    """Fill a million unsigned transfers; the baseline copies ready records of the same number."""
+    rng = np.random.default_rng(SEED)
+    senders = rng.integers(0, 256, (n, 32), dtype=np.uint8)
+    recipients = rng.integers(0, 256, (n, 20), dtype=np.uint8)
+    amounts = rng.integers(1, 2**40, n, dtype=np.uint64)
+    nonces = np.arange(n, dtype=np.uint64)
+    run = partial(build_transfers, senders=senders, recipients=recipients, amounts=amounts, nonces=nonces)
+    records = run()
+    return Prepared(run, n, records.copy, n)
