@@ -3,28 +3,20 @@
 import contextlib
 import ctypes
 import functools
-import os
-import subprocess
 import time
 from pathlib import Path
 
+from compiled import compile_shared
+
 from cherrydag._native.workers import Job
 
-ROOT = Path(__file__).parents[1]
-SOURCE = ROOT / "tests/native/jobs.c"
-LIBRARY = ROOT / "build/tests/jobs.so"
+SOURCE = Path(__file__).parent / "native" / "jobs.c"
 CAPSULE_NAME = b"cherrydag.job"
 
 
 @functools.cache
 def library():
-    if not LIBRARY.exists() or LIBRARY.stat().st_mtime < SOURCE.stat().st_mtime:
-        LIBRARY.parent.mkdir(parents=True, exist_ok=True)
-        fresh = LIBRARY.with_suffix(f".{os.getpid()}")
-        compiler = [os.environ.get("CC", "cc"), "-shared", "-fPIC", "-O2", "-Wall", "-Wextra", "-Werror"]
-        subprocess.run([*compiler, f"-I{ROOT / 'ext'}", str(SOURCE), "-o", str(fresh)], check=True)
-        fresh.replace(LIBRARY)
-    return ctypes.CDLL(str(LIBRARY))
+    return compile_shared(SOURCE, "jobs", ["-Werror"])
 
 
 @functools.cache

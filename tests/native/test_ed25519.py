@@ -10,18 +10,44 @@ from typing import NamedTuple
 import nacl.bindings
 import numpy as np
 import pytest
-from conftest import shared_vectors
 from hypothesis import given
 from hypothesis import strategies as st
 from reference import ed25519_reference as reference
-from reference.ed25519_reference import BASE, ORDER, Point, P
+from reference.ed25519_reference import BASE, ORDER, P, Point
 
 from cherrydag import crypto
 from cherrydag._native import ed25519 as native
 from cherrydag.errors import ShapeError
+from conftest import shared_vectors
 
 # Around lanes, the smallest batches of an equation, the changes of window width, the largest batch.
-SIZES = [1, 2, 7, 8, 9, 11, 12, 13, 16, 17, 23, 24, 25, 48, 95, 96, 112, 299, 300, 401, 701, 2047, 2048, 2049, 2100]
+SIZES = [
+    1,
+    2,
+    7,
+    8,
+    9,
+    11,
+    12,
+    13,
+    16,
+    17,
+    23,
+    24,
+    25,
+    48,
+    95,
+    96,
+    112,
+    299,
+    300,
+    401,
+    701,
+    2047,
+    2048,
+    2049,
+    2100,
+]
 
 TORSION = reference.torsion_points()
 SMALL_ORDER = reference.small_order_encodings()
@@ -110,7 +136,9 @@ KINDS: dict[str, Callable[[random.Random], Case]] = {
     "undecodable key": lambda rng: honest(rng)._replace(key=undecodable(rng)),
     "sign of R flipped": lambda rng: (
         case := honest(rng),
-        case._replace(signature=case.signature[:31] + bytes([case.signature[31] ^ 128]) + case.signature[32:]),
+        case._replace(
+            signature=case.signature[:31] + bytes([case.signature[31] ^ 128]) + case.signature[32:]
+        ),
     )[1],
     "sign of key flipped": lambda rng: (
         case := honest(rng),
@@ -144,7 +172,9 @@ def cold() -> Iterator[None]:
 def test_the_pool_holds_both_verdicts_of_what_matters(pool: list[Forged]) -> None:
     valid = {f.kind for f in pool if f.valid}
     assert {"honest", "torsioned key", "torsioned R", "both torsioned", "small-order key and R"} <= valid
-    assert valid.isdisjoint({"S + l", "S = l", "S with a high bit", "another S", "another message", "undecodable R"})
+    assert valid.isdisjoint(
+        {"S + l", "S = l", "S with a high bit", "another S", "another message", "undecodable R"}
+    )
 
 
 def test_each_kind_alone_agrees_with_the_reference(backend: str, pool: list[Forged]) -> None:
@@ -253,7 +283,11 @@ def test_every_flipped_bit_of_a_signature_is_refused(backend: str, many_honest: 
     assert verdicts(flipped) == [False] * 512
 
 
-@given(key=st.binary(min_size=32, max_size=32), s=st.integers(0, 2**256 - 1), r=st.binary(min_size=32, max_size=32))
+@given(
+    key=st.binary(min_size=32, max_size=32),
+    s=st.integers(0, 2**256 - 1),
+    r=st.binary(min_size=32, max_size=32),
+)
 def test_any_bytes_get_the_verdict_of_the_reference(key: bytes, s: int, r: bytes) -> None:
     case = Case(key, b"", r + s.to_bytes(32, "little"))
     assert verdicts([case]) == [reference.verify(*case)]
@@ -301,7 +335,9 @@ def arrays(n: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     rng = random.Random(n)
     cases = [honest(rng) for _ in range(n)]
     keys, messages, signatures = columns(cases)
-    as_rows = (np.frombuffer(b, np.uint8).reshape(n, -1).copy() for b in (keys, b"".join(messages), signatures))
+    as_rows = (
+        np.frombuffer(b, np.uint8).reshape(n, -1).copy() for b in (keys, b"".join(messages), signatures)
+    )
     return tuple(as_rows)
 
 
@@ -345,7 +381,12 @@ def test_read_only_arrays_are_taken_and_left_alone(backend: str) -> None:
         (bytes(64), bytes(32), bytes(128), "2 public keys but 1 digests"),
         (bytes(64), bytes(64), bytes(64), "2 public keys but 1 signatures"),
         (b"", b"", bytes(64), "0 public keys but 1 signatures"),
-        (np.zeros(8, "f4"), bytes(32), bytes(64), "public_keys: expected bytes or records, got items of format 'f'"),
+        (
+            np.zeros(8, "f4"),
+            bytes(32),
+            bytes(64),
+            "public_keys: expected bytes or records, got items of format 'f'",
+        ),
         (np.zeros(4, "u8"), bytes(32), bytes(64), "format 'L'"),
         (np.zeros((64, 32), "u1")[::2], bytes(1024), bytes(2048), "public_keys: .*contiguous"),
     ],

@@ -21,9 +21,7 @@ LIMB_EXTREMES = (0, 1, 19, 2**51, 2**52 - 20, 2**52 - 19, 2**52 - 2, 2**52 - 1)
 TOP_EXTREMES = (0, 1, 2**46, 2**47 - 1, 2**47, TOP - 1)
 Lanes = list[list[int]]  # eight elements of five limbs
 
-needs_ifma = pytest.mark.skipif(
-    "avx512ifma" not in crypto.backends(), reason="this CPU has no AVX512-IFMA"
-)
+needs_ifma = pytest.mark.skipif("avx512ifma" not in crypto.backends(), reason="this CPU has no AVX512-IFMA")
 FACE = Path(__file__).with_name("field_face.c")
 FLAGS = ["-mavx512f", "-mavx512bw", "-mavx512vl", "-mavx512dq", "-mavx512ifma", "-mbmi2"]
 
@@ -100,7 +98,9 @@ def test_a_factor_may_carry_bits_above_52(face: ctypes.CDLL) -> None:
     rng = random.Random(5)
     for _ in range(500):
         clean = [random_extremes(rng, 8), random_extremes(rng, 8)]
-        dirty = [[[*(limb | rng.getrandbits(12) << 52 for limb in x[:4]), x[4]] for x in side] for side in clean]
+        dirty = [
+            [[*(limb | rng.getrandbits(12) << 52 for limb in x[:4]), x[4]] for x in side] for side in clean
+        ]
         for operation in (MUL, SQUARE):
             assert run(face, operation, *dirty) == run(face, operation, *clean)
 
@@ -152,7 +152,9 @@ def test_a_factor_beyond_the_bound_is_caught() -> None:
     )
     library = compile_shared(FACE, "field_face", [*FLAGS, "-DCD_VERIFY"])._name
     for limb, stops in ((TOP - 1, False), (TOP, True), (int(2**47.5), True)):
-        done = subprocess.run([sys.executable, "-c", script, library, str(limb)], capture_output=True, text=True)
+        done = subprocess.run(
+            [sys.executable, "-c", script, library, str(limb)], capture_output=True, text=True
+        )
         assert (done.returncode != 0) == stops, done
         assert ("invariant broken" in done.stderr) == stops
 

@@ -14,7 +14,8 @@ import weakref
 from pathlib import Path
 
 import pytest
-from worker_jobs import ROOT, add_job, all_threads_gone, capsule, descriptors, job_runs, worker_threads
+from compiled import ROOT
+from worker_jobs import add_job, all_threads_gone, capsule, descriptors, job_runs, worker_threads
 
 from cherrydag._native import workers
 from cherrydag._native.workers import Job, Ring

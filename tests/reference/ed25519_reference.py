@@ -52,7 +52,7 @@ def negate(point: Point) -> Point:
 
 def multiply(scalar: int, point: Point) -> Point:
     result = IDENTITY
-    for bit in bin(scalar)[2:]:
+    for bit in f"{scalar:b}":
         result = add(result, result)
         if bit == "1":
             result = add(result, point)

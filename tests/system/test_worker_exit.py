@@ -7,7 +7,8 @@ import textwrap
 import time
 
 import pytest
-from worker_jobs import ROOT, library
+from compiled import ROOT
+from worker_jobs import library
 
 PRELUDE = """
 import asyncio, gc, os, signal, sys, threading, time
