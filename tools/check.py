@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""The one developer command: format, lint, types, layers, C style and the fast tests.
+"""The one developer command: format (Python and C), lint, types, layers and the fast tests.
 
 `python3 tools/check.py` runs every step, shows the output of those that fail and exits 1 if any did.
 --fix first applies the formatting and the safe fixes.
@@ -9,16 +9,18 @@ import argparse
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 
 import _setup
 
 _setup.bootstrap()
 
 BIN = _setup.VENV / "bin"
-C_COLUMNS_MAX = 100
+C_FILES = [
+    str(path) for folder in ("ext", "tests") for path in sorted((_setup.ROOT / folder).rglob("*.[ch]"))
+]
 
 STEPS = {
+    "C format": [str(BIN / "clang-format"), "--dry-run", "--Werror", *C_FILES],
     "format": [str(BIN / "ruff"), "format", "--check", "."],
     "lint": [str(BIN / "ruff"), "check", "."],
     "types": [str(BIN / "mypy")],
@@ -32,11 +34,10 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--fix", action="store_true", help="apply formatting and safe fixes first")
     if parser.parse_args().fix:
+        subprocess.run([BIN / "clang-format", "-i", *C_FILES], cwd=_setup.ROOT, check=False)
         for fix in (["check", "--fix", "."], ["format", "."]):
             subprocess.run([BIN / "ruff", "--quiet", *fix], cwd=_setup.ROOT, check=False)
-    started = time.monotonic()
-    problems = "\n".join(c_style())
-    failed = report("C style", not problems, problems, started)
+    failed = False
     for name, command in STEPS.items():
         started = time.monotonic()
         done = subprocess.run(
@@ -52,20 +53,6 @@ def report(name: str, passed: bool, output: str, started: float) -> bool:
     if not passed:
         print(output.rstrip(), flush=True)
     return not passed
-
-
-def c_style() -> Iterator[str]:
-    """Lines of our C files that are too long, hold a tab or end in a blank."""
-    files = [path for folder in ("ext", "tests") for path in (_setup.ROOT / folder).rglob("*.[ch]")]
-    for path in sorted(files):
-        for number, line in enumerate(path.read_text().split("\n"), start=1):
-            where = f"{path.relative_to(_setup.ROOT)}:{number}:"
-            if len(line) > C_COLUMNS_MAX:
-                yield f"{where} {len(line)} columns, at most {C_COLUMNS_MAX}"
-            if "\t" in line:
-                yield f"{where} a tab"
-            if line != line.rstrip():
-                yield f"{where} a blank at the end"
 
 
 if __name__ == "__main__":

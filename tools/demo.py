@@ -99,7 +99,7 @@ def main() -> int:
 def arguments() -> argparse.Namespace:
     """Parse the command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("--transfers", type=positive, default=500_000, metavar="N")
+    parser.add_argument("--transfers", type=positive, default=200_000, metavar="N")
     parser.add_argument("--accounts", type=positive, default=20_000, metavar="N")
     parser.add_argument("--distribution", choices=["uniform", "zipf"], default="uniform")
     parser.add_argument("--seed", type=int, default=1)

@@ -209,6 +209,15 @@ def transaction_ids(
     return crypto.hash_records(records, 0, RECORD_HEAD_BYTES, key)
 
 
+def verify_records(records: Records, ids: bytes) -> bytes:
+    """Check each record's signature of its id, from transaction_ids, under its sender's key (ZIP-215).
+
+    Returns n bytes, 1 valid or 0 invalid. Raises ShapeError unless there are n x 32 bytes of ids.
+    """
+    senders, signatures = (np.ascontiguousarray(records[name]) for name in ("sender", "signature"))
+    return crypto.verify_signatures(senders, ids, signatures)
+
+
 def check_records(
     records: Records, *, now_s: int, fee_min: int = FEE_MIN, body_bytes_max: int = BODY_BYTES_MAX
 ) -> Octets:

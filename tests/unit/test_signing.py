@@ -8,7 +8,14 @@ from nacl.signing import VerifyKey
 from cherrydag import signing
 from cherrydag.errors import ShapeError
 from cherrydag.signing import KeyPair, generate_keypair, sign_digest, sign_records
-from cherrydag.transaction import Records, build_transfers, chain_key, transaction_ids
+from cherrydag.transaction import (
+    RECORD,
+    Records,
+    build_transfers,
+    chain_key,
+    transaction_ids,
+    verify_records,
+)
 
 KEY = chain_key(bytes(32))
 KEYS = [generate_keypair(bytes([account]) * 32) for account in range(3)]
@@ -125,3 +132,15 @@ def test_digest_of_another_length_is_not_signed() -> None:
 
 def test_only_the_public_half_is_compared() -> None:
     assert KeyPair(KEYS[0].public_key, b"") == KEYS[0]
+
+
+@pytest.mark.parametrize("field", ["amount_lo", "recipient", "sender", "signature", "nonce"])
+def test_any_change_after_signing_is_found_in_its_row(field: str) -> None:
+    records = unsigned(60)
+    sign_records(records, KEY, KEYS, np.arange(60) % 3)
+    assert verify_records(records, transaction_ids(records, KEY)) == b"\1" * 60
+    records.view(np.uint8).reshape(60, -1)[41, (RECORD.fields or {})[field][1]] ^= 1
+    expected = bytes(i != 41 for i in range(60))
+    assert verify_records(records, transaction_ids(records, KEY)) == expected
+    with pytest.raises(ShapeError, match="60 public keys but 59 digests"):
+        verify_records(records, bytes(59 * 32))
