@@ -67,7 +67,7 @@ def hash_records(
     Returns n x 32 bytes in input order. Raises ShapeError unless 0 <= start <= stop <= stride and the
     records are contiguous and whole.
     """
-    size = _record_bytes(records, stride)
+    size = record_bytes(records, stride)
     first, last = as_int(start), as_int(stop)
     if not 0 <= first <= last <= size:
         raise ShapeError(f"start, stop: expected 0 <= start <= stop <= {size}, got {first}, {last}")
@@ -89,8 +89,8 @@ def _offset_bytes(offsets: Offsets) -> BytesLike:
     return np.require(offsets, np.uint64, ["C", "A"]).view(np.uint8)
 
 
-def _record_bytes(records: BytesLike, stride: int | None) -> int:
-    """The size of a record, from the array or from the caller; they must agree."""
+def record_bytes(records: BytesLike, stride: int | None) -> int:
+    """The size of a record, from the array or from the caller; ShapeError unless they agree."""
     implied = None
     if isinstance(records, np.ndarray):
         if records.ndim == 2 and records.dtype.itemsize == 1:

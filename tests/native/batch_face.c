@@ -16,6 +16,23 @@ PUBLIC int face_coefficients(const uint8_t *keys, const uint8_t *digests, const 
     return status;
 }
 
+/* Whether one backend's batch equation holds; live signatures only. -1 on an error. */
+PUBLIC int face_equation_holds(int which, const uint8_t *keys, const uint8_t *digests,
+                               const uint8_t *signatures, size_t n) {
+    if (ready() != CD_OK || n > MAX) return -1;
+    int holds = -1;
+    scratch *t = take_scratch();
+    parse(t, keys, digests, NULL, signatures, n);
+    hash(t, backends[which]);
+    find_signers(t, &caches[which]);
+    decode(t, backends[which], &caches[which]);
+    if (try_equation(t, backends[which], &holds) != CD_OK) holds = -1;
+    give_scratch(t);
+    return holds;
+}
+
+PUBLIC int face_backends(void) { return (int)(sizeof backends / sizeof *backends); }
+
 PUBLIC int face_verify(const uint8_t *keys, const uint8_t *digests, const uint8_t *signatures,
                        size_t n, uint8_t *valid) {
     return cd_ed25519_verify(keys, digests, 32 * n, NULL, signatures, n, 0, valid);

@@ -97,6 +97,51 @@ def test_every_byte_of_a_batch_changes_every_coefficient(face: ctypes.CDLL, fiel
     assert coefficients(face, batch) == before
 
 
+SIZES = [1, 2, 5, 24, 95, 96, 111, 112, 299, 300, 399, 400, 699, 700, 1024, 2048]  # every window width
+
+
+@pytest.mark.parametrize("n", SIZES)
+def test_the_equation_holds_for_valid_signatures_and_for_no_others(face: ctypes.CDLL, n: int) -> None:
+    """A wrong equation would still give right verdicts, one by one, at a third of the speed."""
+    batch = Batch(n)
+    for which in range(face.face_backends()):
+        assert face.face_equation_holds(which, *batch.arguments()) == 1
+        for bad in {0, n // 2, n - 1}:
+            batch.signatures[64 * bad + 40] ^= 1
+            assert face.face_equation_holds(which, *batch.arguments()) == 0
+            batch.signatures[64 * bad + 40] ^= 1
+
+
+def test_the_equation_holds_with_signers_in_common(face: ctypes.CDLL) -> None:
+    one = Batch(30)
+    for name in ("keys", "digests", "signatures"):
+        setattr(one, name, getattr(one, name) * 5)
+    one.n = 150
+    for which in range(face.face_backends()):
+        assert face.face_equation_holds(which, *one.arguments()) == 1
+
+
+def test_the_equation_takes_torsioned_and_small_order_signatures(face: ctypes.CDLL) -> None:
+    """They are valid by ZIP-215, so they must not send a batch to the slow path."""
+    torsion, rng, batch = reference.torsion_points(), random.Random(5), Batch(40)
+    for i in range(8):
+        a, r = rng.randrange(1, reference.ORDER), rng.randrange(1, reference.ORDER)
+        shifted = (
+            reference.encode(reference.add(reference.multiply(scalar, reference.BASE), torsion[(i * j) % 8]))
+            for scalar, j in ((a, 1), (r, 3))
+        )
+        key, commitment = shifted
+        s = (r + reference.challenge(commitment, key, batch.digest(i)) * a) % reference.ORDER
+        batch.keys[32 * i : 32 * i + 32] = key
+        batch.signatures[64 * i : 64 * i + 64] = commitment + s.to_bytes(32, "little")
+    encodings = reference.small_order_encodings()
+    for i in range(8, 22):
+        batch.keys[32 * i : 32 * i + 32] = encodings[i - 8]
+        batch.signatures[64 * i : 64 * i + 64] = encodings[(5 * i) % 14] + bytes(32)
+    for which in range(face.face_backends()):
+        assert face.face_equation_holds(which, *batch.arguments()) == 1
+
+
 def verify(face: ctypes.CDLL, batch: Batch) -> bytes:
     valid = ctypes.create_string_buffer(batch.n)
     assert face.face_verify(*batch.arguments(), valid) == 0

@@ -1,8 +1,12 @@
 """Native worker threads behind a bounded ring of jobs. Used through cherrydag.runtime.workers."""
 
 from collections.abc import Sequence
+from typing import TypeAlias
 
-from typing_extensions import Buffer
+import numpy as np
+import numpy.typing as npt
+
+_Bytes: TypeAlias = bytes | bytearray | memoryview | npt.NDArray[np.generic]
 
 OK: int
 ERR_ARGUMENT: int
@@ -21,7 +25,7 @@ class Job:
     """
 
     def __init__(
-        self, run: object, inputs: tuple[Buffer | None, ...], params: tuple[int, ...], output_size: int
+        self, run: object, inputs: tuple[_Bytes | None, ...], params: tuple[int, ...], output_size: int
     ) -> None: ...
 
 class Ring:

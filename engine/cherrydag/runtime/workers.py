@@ -28,17 +28,20 @@ from collections import OrderedDict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Self
 
+import numpy as np
+
 from cherrydag._native import workers as native
 from cherrydag._native.digest import hash_records_job
-from cherrydag._native.ed25519 import verify_job
+from cherrydag._native.ed25519 import INDEPENDENT, verify_job
 from cherrydag._native.workers import Job
+from cherrydag.crypto import record_bytes
 from cherrydag.errors import CherrydagError, Closed, Overloaded, ShapeError, invariant
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from types import TracebackType
 
-    from typing_extensions import Buffer
+    from cherrydag.crypto import BytesLike
 
 __all__ = ["Job", "PoolStats", "Ticket", "WorkerPool", "WorkerStats"]
 
@@ -68,41 +71,66 @@ class WorkerPool:
 
     # The operations.
 
-    def verify(self, public_keys: Buffer, digests: Buffer, signatures: Buffer) -> bytes:
+    def verify(
+        self, public_keys: BytesLike, digests: BytesLike, signatures: BytesLike, *, independent: bool = False
+    ) -> bytes:
         """Check n Ed25519 signatures (ZIP-215); blocks until they are checked.
 
-        public_keys: n x 32 bytes, row-major; digests: n x 32; signatures: n x 64.
+        public_keys: n x 32 bytes, row-major; digests: n x 32; signatures: n x 64. independent: skip the
+        batch equation, for a source whose batches keep failing.
         Returns n bytes, 1 valid or 0 invalid, in input order.
         Raises ShapeError if the lengths disagree: our bug, never a peer's.
         """
-        return self.run(_verification(public_keys, digests, signatures))
+        return self.run(_verification(public_keys, digests, signatures, independent))
 
-    def submit_verify(self, public_keys: Buffer, digests: Buffer, signatures: Buffer) -> Ticket:
+    def submit_verify(
+        self, public_keys: BytesLike, digests: BytesLike, signatures: BytesLike, *, independent: bool = False
+    ) -> Ticket:
         """Start `verify`."""
-        return self.submit(_verification(public_keys, digests, signatures))
+        return self.submit(_verification(public_keys, digests, signatures, independent))
 
-    async def verify_async(self, public_keys: Buffer, digests: Buffer, signatures: Buffer) -> bytes:
+    async def verify_async(
+        self, public_keys: BytesLike, digests: BytesLike, signatures: BytesLike, *, independent: bool = False
+    ) -> bytes:
         """Await `verify`."""
-        return await self.run_async(_verification(public_keys, digests, signatures))
+        return await self.run_async(_verification(public_keys, digests, signatures, independent))
 
     def hash_records(
-        self, records: Buffer, start: int, stop: int, key: Buffer | None = None, *, stride: int | None = None
+        self,
+        records: BytesLike,
+        start: int,
+        stop: int,
+        key: BytesLike | None = None,
+        *,
+        stride: int | None = None,
     ) -> bytes:
         """BLAKE3 over bytes [start, stop) of each of n records that lie `stride` bytes apart; blocks.
 
-        stride is the item size of `records` unless given. key: 32 bytes, for keyed mode.
+        records, stride: as in crypto.hash_records. key: 32 bytes, for keyed mode.
         Returns n x 32 bytes. Raises ShapeError unless 0 <= start <= stop <= stride and records is whole.
         """
         return self.run(_hashing(records, start, stop, key, stride))
 
     def submit_hash_records(
-        self, records: Buffer, start: int, stop: int, key: Buffer | None = None, *, stride: int | None = None
+        self,
+        records: BytesLike,
+        start: int,
+        stop: int,
+        key: BytesLike | None = None,
+        *,
+        stride: int | None = None,
     ) -> Ticket:
         """Start `hash_records`."""
         return self.submit(_hashing(records, start, stop, key, stride))
 
     async def hash_records_async(
-        self, records: Buffer, start: int, stop: int, key: Buffer | None = None, *, stride: int | None = None
+        self,
+        records: BytesLike,
+        start: int,
+        stop: int,
+        key: BytesLike | None = None,
+        *,
+        stride: int | None = None,
     ) -> bytes:
         """Await `hash_records`."""
         return await self.run_async(_hashing(records, start, stop, key, stride))
@@ -362,27 +390,33 @@ def _failure(status: int) -> Exception:
     return CherrydagError(f"the job failed with status {status}")
 
 
-def _rows(source: Buffer, name: str, width: int) -> int:
-    size = memoryview(source).nbytes
+def _size(source: BytesLike) -> int:
+    return source.nbytes if isinstance(source, np.ndarray) else memoryview(source).nbytes
+
+
+def _rows(source: BytesLike, name: str, width: int) -> int:
+    size = _size(source)
     if size % width:
         raise ShapeError(f"{name}: {size} bytes are not a whole number of {width}-byte rows")
     return size // width
 
 
-def _verification(public_keys: Buffer, digests: Buffer, signatures: Buffer) -> Job:
+def _verification(
+    public_keys: BytesLike, digests: BytesLike, signatures: BytesLike, independent: bool
+) -> Job:
     n = _rows(signatures, "signatures", 64)
     for name, source in (("public_keys", public_keys), ("digests", digests)):
         count = _rows(source, name, 32)
         if count != n:
             raise ShapeError(f"{name}: {count} rows for {n} signatures")
-    return Job(verify_job, (public_keys, digests, signatures), (n, 0), n)
+    return Job(verify_job, (public_keys, digests, signatures), (n, INDEPENDENT if independent else 0), n)
 
 
-def _hashing(records: Buffer, start: int, stop: int, key: Buffer | None, stride: int | None) -> Job:
-    width = memoryview(records).itemsize if stride is None else stride
-    if not 0 <= start <= stop <= width or width == 0:
+def _hashing(records: BytesLike, start: int, stop: int, key: BytesLike | None, stride: int | None) -> Job:
+    width = record_bytes(records, stride)
+    if not 0 <= start <= stop <= width:
         raise ShapeError(f"need 0 <= start <= stop <= stride, got {start}, {stop} and {width}")
-    if key is not None and memoryview(key).nbytes != 32:
-        raise ShapeError(f"key: expected 32 bytes, got {memoryview(key).nbytes}")
+    if key is not None and _size(key) != 32:
+        raise ShapeError(f"key: expected 32 bytes, got {_size(key)}")
     n = _rows(records, "records", width)
     return Job(hash_records_job, (records, key), (n, width, start, stop), 32 * n)
