@@ -17,9 +17,13 @@
 /* Eight bucket arrays of 129 padded points; the portable code needs less. */
 #define CD_BUCKET_BYTES (8 * 129 * 192)
 
+/* A point as the AVX2 code keeps it for one equation. */
+#define CD_PACKED_BYTES 160
+
 typedef struct {
     CD_ALIGNED uint8_t buckets[CD_BUCKET_BYTES];
     CD_ALIGNED int8_t digits[(CD_POINTS_MAX + 1) * CD_DIGITS_MAX];
+    CD_ALIGNED uint8_t packed[CD_POINTS_MAX * CD_PACKED_BYTES];
 } cd_workspace;
 
 /* sum coefficient[i] points[i] + sum scalar[j] points[short_count + j] */
@@ -53,8 +57,15 @@ typedef struct {
 
 extern const cd_backend CD_BACKEND_PORTABLE;
 #if defined(__x86_64__)
+extern const cd_backend CD_BACKEND_AVX2;
 extern const cd_backend CD_BACKEND_IFMA;
 #endif
+
+/* Stages of the portable backend, for others whose points are in radix 2^51 too. */
+void cd_portable_decode(const uint8_t *const *encodings, size_t n, cd_niels *const *points,
+                        uint8_t *ok);
+void cd_portable_check_each(const cd_check *checks, size_t n, uint8_t *valid);
+const cd_niels *cd_portable_base_point(void);
 
 /* Window width for an equation of this many points: few points want small bucket arrays. */
 CD_INLINE int cd_window_width(size_t points, const size_t limits[3]) {
@@ -66,5 +77,16 @@ CD_INLINE int cd_window_width(size_t points, const size_t limits[3]) {
 
 /* Add up window sums, least significant first: r = sum 2^(width i) windows[i]. */
 void cd_combine_windows(cd_point *r, const cd_point *windows, int count, int width);
+
+/* r = sum i buckets[i], i = 1 .. count: running sums from the top. */
+void cd_sum_buckets(cd_point *r, const cd_point *buckets, int count);
+
+/* sum = the sum of digits[i][window] points[i] for i >= first; digits are in -half .. half. */
+typedef void cd_window_sum(cd_point *sum, const cd_equation *equation, cd_workspace *workspace,
+                           int window, size_t first, int half);
+
+/* equation_holds by window sums in radix 2^51; `limits` chooses the window width. */
+int cd_windows_hold(const cd_equation *equation, cd_workspace *workspace, const size_t limits[3],
+                    cd_window_sum *window_sum);
 
 #endif

@@ -42,7 +42,8 @@ void cd_ed25519_clear_key_cache(void);
 size_t cd_ed25519_key_cache_capacity(void);
 size_t cd_ed25519_key_cache_bytes(void);
 
-/* Name of the code that the current instruction-set level selects: "portable" or "ifma". */
+/* Name of the code that the current instruction-set level selects: "portable", "avx2" (also at the
+ * level avx512) or "ifma". */
 const char *cd_ed25519_backend_name(void);
 
 #endif

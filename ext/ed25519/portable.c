@@ -5,8 +5,8 @@ static void challenges(const cd_signed *items, size_t n, uint8_t (*digests)[64])
     for (size_t i = 0; i < n; i++) cd_challenge(digests[i], &items[i]);
 }
 
-static void decode(const uint8_t *const *encodings, size_t n, cd_niels *const *points,
-                   uint8_t *ok) {
+void cd_portable_decode(const uint8_t *const *encodings, size_t n, cd_niels *const *points,
+                        uint8_t *ok) {
     cd_niels spare;
     for (size_t i = 0; i < n; i += 2) {
         int pair = i + 1 < n;
@@ -25,8 +25,7 @@ void cd_combine_windows(cd_point *r, const cd_point *windows, int count, int wid
     }
 }
 
-/* r = sum i buckets[i], i = 1 .. count: running sums from the top. */
-static void sum_buckets(cd_point *r, const cd_point *buckets, int count) {
+void cd_sum_buckets(cd_point *r, const cd_point *buckets, int count) {
     cd_point running = buckets[count];
     *r = running;
     for (int i = count - 1; i >= 1; i--) {
@@ -36,13 +35,12 @@ static void sum_buckets(cd_point *r, const cd_point *buckets, int count) {
 }
 
 /* Pippenger's bucket method with signed digits (crypto.md, section 3). */
-static int equation_holds(const cd_equation *q, cd_workspace *workspace) {
-    static const size_t limits[3] = {224, 800,
-                                     1400}; /* measured crossings for widths 5 | 6 | 7 | 8 */
+int cd_windows_hold(const cd_equation *q, cd_workspace *workspace, const size_t limits[3],
+                    cd_window_sum *window_sum) {
     size_t count = q->short_count + q->full_count;
     int width = cd_window_width(count, limits), half = 1 << (width - 1);
     int short_windows = cd_digit_count(126, width), windows = cd_digit_count(253, width);
-    cd_point *buckets = (cd_point *)workspace->buckets, sums[CD_DIGITS_MAX], total;
+    cd_point sums[CD_DIGITS_MAX], total;
     int8_t (*digits)[CD_DIGITS_MAX] = (void *)workspace->digits;
 
     for (size_t i = 0; i < count; i++) {
@@ -53,17 +51,29 @@ static int equation_holds(const cd_equation *q, cd_workspace *workspace) {
             digits[i][w] = (int8_t)cd_next_digit(words, is_short ? 2 : 4, w, width, &carry);
         CD_VERIFY_CHECK(carry == 0);
     }
-    for (int w = 0; w < windows; w++) {
-        for (int b = 0; b <= half; b++) p51_identity(&buckets[b]);
-        for (size_t i = w < short_windows ? 0 : q->short_count; i < count; i++) {
-            int digit = digits[i][w];
-            cd_point *bucket = &buckets[digit < 0 ? -digit : digit];
-            if (digit) p51_add_niels(bucket, bucket, &q->points[i], digit < 0);
-        }
-        sum_buckets(&sums[w], buckets, half);
-    }
+    for (int w = 0; w < windows; w++)
+        window_sum(&sums[w], q, workspace, w, w < short_windows ? 0 : q->short_count, half);
     cd_combine_windows(&total, sums, windows, width);
     return p51_is_small_order(&total);
+}
+
+static void window_sum(cd_point *sum, const cd_equation *q, cd_workspace *workspace, int window,
+                       size_t first, int half) {
+    cd_point *buckets = (cd_point *)workspace->buckets;
+    int8_t (*digits)[CD_DIGITS_MAX] = (void *)workspace->digits;
+    for (int b = 0; b <= half; b++) p51_identity(&buckets[b]);
+    for (size_t i = first; i < q->short_count + q->full_count; i++) {
+        int digit = digits[i][window];
+        cd_point *bucket = &buckets[digit < 0 ? -digit : digit];
+        if (digit) p51_add_niels(bucket, bucket, &q->points[i], digit < 0);
+    }
+    cd_sum_buckets(sum, buckets, half);
+}
+
+static int equation_holds(const cd_equation *equation, cd_workspace *workspace) {
+    static const size_t limits[3] = {224, 800,
+                                     1400}; /* measured crossings for widths 5 | 6 | 7 | 8 */
+    return cd_windows_hold(equation, workspace, limits, window_sum);
 }
 
 /* r += digit * the point whose multiples 0 .. 16 are given */
@@ -104,18 +114,18 @@ static int check_one(const cd_check *c) {
     return p51_is_small_order(&sum);
 }
 
-static void check_each(const cd_check *checks, size_t n, uint8_t *valid) {
+void cd_portable_check_each(const cd_check *checks, size_t n, uint8_t *valid) {
     for (size_t i = 0; i < n; i++) valid[i] = (uint8_t)check_one(&checks[i]);
 }
 
-static const cd_niels *base_point(void) { return &p51_base_multiples()[1]; }
+const cd_niels *cd_portable_base_point(void) { return &p51_base_multiples()[1]; }
 
 const cd_backend CD_BACKEND_PORTABLE = {
     .name = "portable",
     .batch_min = 12,
     .challenges = challenges,
-    .decode = decode,
+    .decode = cd_portable_decode,
     .equation_holds = equation_holds,
-    .check_each = check_each,
-    .base_point = base_point,
+    .check_each = cd_portable_check_each,
+    .base_point = cd_portable_base_point,
 };

@@ -31,6 +31,19 @@ PUBLIC int face_equation_holds(int which, const uint8_t *keys, const uint8_t *di
     return holds;
 }
 
+/* ok[i] = whether one backend decodes encoding i. */
+PUBLIC int face_decode(int which, const uint8_t *encodings, size_t n, uint8_t *ok) {
+    if (n > MAX) return -1;
+    scratch *t = take_scratch();
+    for (size_t i = 0; i < n; i++) {
+        t->encodings[i] = encodings + 32 * i;
+        t->targets[i] = &t->points[i];
+    }
+    backends[which]->decode(t->encodings, n, t->targets, ok);
+    give_scratch(t);
+    return 0;
+}
+
 PUBLIC int face_backends(void) { return (int)(sizeof backends / sizeof *backends); }
 
 PUBLIC int face_verify(const uint8_t *keys, const uint8_t *digests, const uint8_t *signatures,

@@ -10,6 +10,7 @@ import nacl.bindings
 import pytest
 from compiled import ROOT, compile_shared
 from reference import ed25519_reference as reference
+from reference.ed25519_reference import P
 from reference.merkle_reference import merkle_root_reference
 
 from cherrydag import crypto
@@ -142,6 +143,20 @@ def test_the_equation_takes_torsioned_and_small_order_signatures(face: ctypes.CD
         assert face.face_equation_holds(which, *batch.arguments()) == 1
 
 
+@pytest.mark.parametrize("n", [1, 2, 3, 4, 5, 7, 8, 9, 15, 16, 17, 33, 400])
+def test_exactly_the_points_of_the_curve_decode(face: ctypes.CDLL, n: int) -> None:
+    rng = random.Random(n)
+    edges = [y + (sign << 255) for y in (0, 1, 2, P - 1, P, P + 1, P + 18, 2**255 - 1) for sign in (0, 1)]
+    encodings = [edge.to_bytes(32, "little") for edge in edges] + reference.small_order_encodings()
+    encodings += [rng.randbytes(32) for _ in range(400)]
+    rng.shuffle(encodings)
+    on_curve = bytes(reference.decode(encoding) is not None for encoding in encodings[:n])
+    for which in range(face.face_backends()):
+        ok = ctypes.create_string_buffer(n)
+        assert face.face_decode(which, b"".join(encodings[:n]), ctypes.c_size_t(n), ok) == 0
+        assert ok.raw == on_curve
+
+
 def verify(face: ctypes.CDLL, batch: Batch) -> bytes:
     valid = ctypes.create_string_buffer(batch.n)
     assert face.face_verify(*batch.arguments(), valid) == 0
@@ -167,7 +182,7 @@ def test_only_keys_of_valid_signatures_are_remembered(face: ctypes.CDLL) -> None
 
 
 def test_idle_scratch_is_bounded(face: ctypes.CDLL) -> None:
-    """However many threads verify at once, four blocks of 2 MiB stay behind at most."""
+    """However many threads verify at once, four blocks of 3 MiB stay behind at most."""
     batches = [Batch(64, seed) for seed in range(12)]
     with ThreadPoolExecutor(12) as pool:
         for _ in range(5):

@@ -39,10 +39,13 @@ SIZES = [
     95,
     96,
     112,
+    160,
     299,
     300,
+    375,
     401,
     701,
+    900,
     2047,
     2048,
     2049,
@@ -118,6 +121,9 @@ KINDS: dict[str, Callable[[random.Random], Case]] = {
     "small-order key, S not 0": lambda rng: Case(
         rng.choice(SMALL_ORDER), rng.randbytes(9), rng.choice(SMALL_ORDER) + b"\1" + bytes(31)
     ),
+    "small-order key, S = l": lambda rng: Case(
+        rng.choice(SMALL_ORDER), b"", rng.choice(SMALL_ORDER) + ORDER.to_bytes(32, "little")
+    ),
     "S + l": lambda rng: with_s(case := honest(rng), s_of(case) + ORDER),
     "S = l": lambda rng: with_s(honest(rng), ORDER),
     "S = l - 1": lambda rng: with_s(honest(rng), ORDER - 1),
@@ -133,6 +139,12 @@ KINDS: dict[str, Callable[[random.Random], Case]] = {
         case := honest(rng),
         case._replace(signature=undecodable(rng) + case.signature[32:]),
     )[1],
+    "undecodable R, all else of small order": lambda rng: Case(
+        rng.choice(SMALL_ORDER), b"", undecodable(rng) + bytes(32)
+    ),
+    "undecodable key, all else of small order": lambda rng: Case(
+        undecodable(rng), b"", rng.choice(SMALL_ORDER) + bytes(32)
+    ),
     "undecodable key": lambda rng: honest(rng)._replace(key=undecodable(rng)),
     "sign of R flipped": lambda rng: (
         case := honest(rng),
@@ -173,7 +185,15 @@ def test_the_pool_holds_both_verdicts_of_what_matters(pool: list[Forged]) -> Non
     valid = {f.kind for f in pool if f.valid}
     assert {"honest", "torsioned key", "torsioned R", "both torsioned", "small-order key and R"} <= valid
     assert valid.isdisjoint(
-        {"S + l", "S = l", "S with a high bit", "another S", "another message", "undecodable R"}
+        {
+            "S + l",
+            "S = l",
+            "small-order key, S = l",
+            "S with a high bit",
+            "another S",
+            "another message",
+            "undecodable R",
+        }
     )
 
 
@@ -422,7 +442,8 @@ def test_the_level_chooses_the_code() -> None:
     try:
         for name in crypto.backends():
             crypto.use_backend(name)
-            assert native.backend_name() == ("ifma" if name == "avx512ifma" else "portable")
+            code = {"portable": "portable", "avx512ifma": "ifma"}.get(name, "avx2")
+            assert native.backend_name() == code
     finally:
         crypto.use_backend(before)
 

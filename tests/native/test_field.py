@@ -260,3 +260,183 @@ def test_signed_digits_hold_the_value(face: ctypes.CDLL, width: int) -> None:
             assert face.face_digits(words(n, count), count, bits, width, digits) == 0
             assert sum(d << width * i for i, d in enumerate(digits)) == n
             assert all(-(2 ** (width - 1)) <= d < 2 ** (width - 1) for d in digits)
+
+
+# Four lanes of radix 2^25.5, for AVX2
+
+MUL_25, SQUARE_25, ADD_25, SUB_25, TIGHTEN_25, PACK_25, CANONICAL_25 = range(7)
+BITS_25 = (26, 25) * 5
+WEIGHTS_25 = (0, 26, 51, 77, 102, 128, 153, 179, 204, 230)
+FULL_25 = [2**bits - 1 for bits in BITS_25]
+TIGHT_25 = [2**26 + 2**12, 2**25 + 2**16] * 5  # FY_TIGHT_EVEN, FY_TIGHT_ODD: limbs stay below
+LOOSE_25 = [(2**32 - 1) // 19, (2**32 - 1) // 38] * 5  # FY_LOOSE_EVEN, FY_LOOSE_ODD
+TWICE_P_25 = [2 * (limb - 18 * (i == 0)) for i, limb in enumerate(FULL_25)]
+FACE_25 = Path(__file__).with_name("field25_face.c")
+FLAGS_25 = ["-mavx2", "-DCD_VERIFY"]
+
+
+@pytest.fixture(scope="module")
+def face25() -> ctypes.CDLL:
+    if "avx2" not in crypto.backends():
+        pytest.skip("this CPU has no AVX2")
+    return compile_shared(FACE_25, "field25_face", FLAGS_25)
+
+
+def value_25(limbs: Sequence[int]) -> int:
+    return sum(limb << weight for limb, weight in zip(limbs, WEIGHTS_25, strict=True))
+
+
+def limbs_25(n: int) -> list[int]:
+    return [n >> weight & full for weight, full in zip(WEIGHTS_25, FULL_25, strict=True)]
+
+
+def rows_25(lanes: Lanes) -> ctypes.Array[ctypes.Array[ctypes.c_uint64]]:
+    return (ctypes.c_uint64 * 4 * 10)(
+        *[(ctypes.c_uint64 * 4)(*[lane[i] for lane in lanes]) for i in range(10)]
+    )
+
+
+def columns_25(rows: ctypes.Array[ctypes.Array[ctypes.c_uint64]], count: int = 10) -> Lanes:
+    return [[rows[i][lane] for i in range(count)] for lane in range(4)]
+
+
+def run_25(face: ctypes.CDLL, operation: int, a: Lanes, b: Lanes) -> Lanes:
+    out = rows_25([[0] * 10] * 4)
+    face.face_fy(operation, rows_25(a), rows_25(b), out)
+    return columns_25(out, 5 if operation in (PACK_25, CANONICAL_25) else 10)
+
+
+def elements_25(rng: random.Random, bounds: list[int], n: int) -> list[list[int]]:
+    """Around 0, p and 2^255, limbs at their bounds one by one and all together, and n random mixes."""
+    elements = [limbs_25(k) for k in (0, 1, 18, 19, P - 1, P, P + 1, 2**255 - 20, 2**255 - 1)]
+    elements += [
+        [full + d for full, d in zip(FULL_25, (*[0] * i, 1, *[0] * (9 - i)), strict=True)] for i in range(10)
+    ]
+    elements.append([bound - 1 for bound in bounds])
+    elements += [[(bound - 1) * (i == k) for i, bound in enumerate(bounds)] for k in range(10)]
+    for _ in range(n):
+        pairs = zip(FULL_25, bounds, strict=True)
+        choices = ((0, 1, full, full + 1, bound - 1, rng.randrange(bound)) for full, bound in pairs)
+        elements.append([rng.choice(choice) for choice in choices])
+    return elements
+
+
+def batches_25(elements: list[list[int]], rng: random.Random) -> list[tuple[Lanes, Lanes]]:
+    first, second = rng.sample(elements, len(elements)), rng.sample(elements, len(elements))
+    return [(first[i : i + 4], second[i : i + 4]) for i in range(0, len(elements) - 3, 4)]
+
+
+def assert_below(limbs: Sequence[int], bounds: Sequence[int]) -> None:
+    assert all(limb < bound for limb, bound in zip(limbs, bounds, strict=True)), limbs
+
+
+def test_radix_25_products_of_extreme_limbs(face25: ctypes.CDLL) -> None:
+    rng = random.Random(12)
+    for a, b in batches_25(elements_25(rng, LOOSE_25, 4000), rng):
+        for operation, factors in ((MUL_25, b), (SQUARE_25, a)):
+            for x, y, r in zip(a, factors, run_25(face25, operation, a, b), strict=True):
+                assert value_25(r) % P == value_25(x) * value_25(y) % P
+                assert_below(r, TIGHT_25)
+
+
+def test_a_radix_25_factor_may_carry_bits_above_32(face25: ctypes.CDLL) -> None:
+    rng = random.Random(17)
+    for a, b in batches_25(elements_25(rng, LOOSE_25, 400), rng):
+        dirty = [[[limb | rng.getrandbits(32) << 32 for limb in x] for x in side] for side in (a, b)]
+        for operation in (MUL_25, SQUARE_25):
+            assert run_25(face25, operation, *dirty) == run_25(face25, operation, a, b)
+
+
+def test_radix_25_sums_and_differences(face25: ctypes.CDLL) -> None:
+    rng = random.Random(13)
+    for a, b in batches_25(elements_25(rng, TIGHT_25, 2000), rng):
+        for operation, sign in ((ADD_25, 1), (SUB_25, -1)):
+            for x, y, r in zip(a, b, run_25(face25, operation, a, b), strict=True):
+                assert value_25(r) % P == (value_25(x) + sign * value_25(y)) % P
+                assert_below(r, LOOSE_25)
+
+
+def test_radix_25_carrying_and_packing(face25: ctypes.CDLL) -> None:
+    rng = random.Random(14)
+    for a, _ in batches_25(elements_25(rng, LOOSE_25, 2000), rng):
+        values = [value_25(x) % P for x in a]
+        tight, packed, canonical = (run_25(face25, op, a, a) for op in (TIGHTEN_25, PACK_25, CANONICAL_25))
+        for n, x, y, z in zip(values, tight, packed, canonical, strict=True):
+            assert value_25(x) % P == n
+            assert_below(x, TIGHT_25)
+            assert value(y, 51) % P == n
+            assert_below(y, [2**51 + 19 * 2**3, *[2**51] * 4])
+            assert value(z, 51) == n
+            assert_below(z, [2**51] * 5)
+        assert face25.face_fy_is_zero(rows_25(a)) == sum((n == 0) << lane for lane, n in enumerate(values))
+
+
+def test_radix_25_packing_of_every_form_of_zero(face25: ctypes.CDLL) -> None:
+    """0, p and 2p, and their neighbours, as decoding meets them: in differences and sums."""
+    rng = random.Random(15)
+    tight = elements_25(rng, TIGHT_25, 400)
+    for a, _ in batches_25(tight, rng):
+        assert face25.face_fy_is_zero(rows_25(run_25(face25, SUB_25, a, a))) == 0b1111
+        shifted = [limbs_25((value_25(x) + lane - 1) % P) for lane, x in enumerate(a)]
+        assert face25.face_fy_is_zero(rows_25(run_25(face25, SUB_25, a, shifted))) == 0b0010
+        negated = [limbs_25(-value_25(x) % P) for x in a]
+        assert face25.face_fy_is_zero(rows_25(run_25(face25, ADD_25, a, negated))) == 0b1111
+
+
+def test_radix_25_moves_of_lanes_and_limbs(face25: ctypes.CDLL) -> None:
+    a = [[100 * lane + i for i in range(10)] for lane in range(4)]
+    b = [[1000 + limb for limb in x] for x in a]
+    for bits in range(16):
+        out = rows_25(a)
+        face25.face_fy_select(bits, rows_25(a), rows_25(b), out)
+        assert columns_25(out) == [(b if bits >> lane & 1 else a)[lane] for lane in range(4)]
+    rows = (ctypes.c_uint64 * 4 * 4)(*[(ctypes.c_uint64 * 4)(*range(4 * i, 4 * i + 4)) for i in range(4)])
+    face25.face_fy_transpose(rows)
+    assert [list(row) for row in rows] == [[4 * j + i for j in range(4)] for i in range(4)]
+    for n in (0, 1, P - 1, random.Random(16).randrange(P)):
+        out = rows_25(a)
+        face25.face_fy_constant((ctypes.c_uint64 * 5)(*[n >> 51 * i & (2**51 - 1) for i in range(5)]), out)
+        assert columns_25(out) == [limbs_25(n)] * 4
+
+
+def test_radix_25_bounds_follow_from_their_statement() -> None:
+    """Worst case of every word in exact integers: what field25.h states."""
+    loose, tight = ([bound - 1 for bound in bounds] for bounds in (LOOSE_25, TIGHT_25))
+    columns = [0] * 10
+    for i, j in itertools.product(range(10), range(10)):
+        factor = (19 if i + j >= 10 else 1) * (2 if i & j & 1 else 1)
+        assert WEIGHTS_25[i] + WEIGHTS_25[j] == WEIGHTS_25[(i + j) % 10] + 255 * (i + j >= 10) + (i & j & 1)
+        columns[(i + j) % 10] += factor * loose[i] * loose[j]
+    assert all(19 * limb < 2**32 for limb in loose)
+    assert all(38 * limb < 2**32 for limb in loose[1::2])
+    assert max(columns) < 2**62.5
+    for i in (0, 5, 1, 6, 2, 7, 3, 8, 4, 9, 0, 5):  # fy_reduce
+        carry, columns[i] = columns[i] >> BITS_25[i], FULL_25[i]
+        columns[(i + 1) % 10] += carry * (19 if i == 9 else 1)
+        assert columns[(i + 1) % 10] < 2**63
+    assert_below(columns, TIGHT_25)
+    assert [i for i in range(10) if columns[i] > FULL_25[i]] == [1, 6]
+    assert value_25(TWICE_P_25) == 2 * P
+    assert_below(tight, TWICE_P_25)
+    assert_below([2 * limb for limb in tight], LOOSE_25)
+    assert_below([limb + twice for limb, twice in zip(tight, TWICE_P_25, strict=True)], LOOSE_25)
+    carries = [limb >> bits for limb, bits in zip(loose, BITS_25, strict=True)]  # fy_tighten, fy_pack
+    assert_below([full + carries[i - 1] * (1 if i else 19) for i, full in enumerate(FULL_25)], TIGHT_25)
+    assert max(even + (odd << 26) for even, odd in itertools.pairwise(loose)) >> 51 < 2**3 - 1
+
+
+def test_a_radix_25_limb_beyond_its_bound_is_caught(face25: ctypes.CDLL) -> None:
+    """The checks can fail: in any lane, for factors and for terms."""
+    script = (
+        "import ctypes, sys; face = ctypes.CDLL(sys.argv[1]); m = ctypes.c_uint64 * 4 * 10; a, o = m(), m()\n"
+        "op, i, lane, limb = map(int, sys.argv[2:]); a[i][lane] = limb; face.face_fy(op, a, a, o)"
+    )
+    cases = [(MUL_25, 0, 0, LOOSE_25[0]), (MUL_25, 1, 1, LOOSE_25[1]), (MUL_25, 8, 2, LOOSE_25[8])]
+    cases += [(SQUARE_25, 3, 3, LOOSE_25[3]), (TIGHTEN_25, 9, 1, LOOSE_25[9]), (PACK_25, 4, 0, LOOSE_25[4])]
+    cases += [(ADD_25, 2, 2, TIGHT_25[2]), (SUB_25, 5, 3, TIGHT_25[5])]
+    for operation, i, lane, bound in cases:
+        for limb, stops in ((bound - 1, False), (bound, True), (2**64 - 1, True)):
+            arguments = [face25._name, *map(str, (operation, i, lane, limb))]
+            done = subprocess.run([sys.executable, "-c", script, *arguments], capture_output=True, text=True)
+            assert (done.returncode != 0) == stops, done
+            assert ("invariant broken" in done.stderr) == stops
