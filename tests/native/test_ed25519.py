@@ -320,6 +320,21 @@ def test_cached_keys_give_the_same_verdicts(backend: str, many_honest: list[Case
     assert verdicts(bad) == [False] * 300
 
 
+def test_each_number_of_new_points_decodes_beside_cached_keys(backend: str) -> None:
+    """Known keys leave n points to decode, so every remainder of lanes occurs; nothing old is taken up."""
+    rng = random.Random(6)
+    signers = [nacl.bindings.crypto_sign_seed_keypair(rng.randbytes(32)) for _ in range(40)]
+
+    def sign(n: int) -> list[Case]:
+        messages = [rng.randbytes(32) for _ in range(n)]
+        pairs = zip(messages, signers, strict=False)
+        return [Case(key, m, nacl.bindings.crypto_sign(m, secret)[:64]) for m, (key, secret) in pairs]
+
+    assert verdicts(sign(40)) == [True] * 40
+    for n in range(1, 41):
+        assert verdicts(sign(n)) == [True] * n
+
+
 def test_a_key_cached_by_one_backend_does_not_serve_another(many_honest: list[Case]) -> None:
     before = crypto.backend()
     try:

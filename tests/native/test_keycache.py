@@ -60,6 +60,18 @@ def test_a_key_comes_back_with_its_own_point(cache: Cache) -> None:
     assert all(cache.get(key) is None for key in keys)
 
 
+def test_keys_of_one_set_are_told_apart_by_every_byte(cache: Cache) -> None:
+    library, one_set = cache.library, ctypes.c_uint64(5)
+    key, point = bytes(range(32)), ctypes.create_string_buffer(POINT_BYTES)
+    library.cd_keycache_put(cache.state, one_set, key, point_of(key))
+    for position in range(32):
+        near = bytes(byte ^ (i == position) for i, byte in enumerate(key))
+        assert library.cd_keycache_get(cache.state, one_set, near, point) == 0
+        library.cd_keycache_put(cache.state, one_set, near, point_of(near))
+        assert library.cd_keycache_get(cache.state, one_set, near, point) == 1
+        assert point.raw == point_of(near)
+
+
 def test_the_cache_is_bounded_and_uses_its_room(cache: Cache) -> None:
     rng = random.Random(2)
     keys = [rng.randbytes(32) for _ in range(3 * crypto.KEY_CACHE_CAPACITY)]
