@@ -3,9 +3,14 @@
 #include "base/job.h"
 
 #include <stdatomic.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <time.h>
 #include <unistd.h>
+
+/* A gate is three bytes that a test shares with its jobs: whether it is open, how many jobs have
+ * come to it, and whether it stayed shut for so long that a job forced it. */
+enum { GATE_OPEN, GATE_STARTED, GATE_FORCED };
 
 static atomic_ulong runs;
 static atomic_int running;
@@ -26,18 +31,32 @@ static uint64_t now_ns(void) {
 
 unsigned long job_runs(void) { return atomic_load(&runs); }
 
-/* param: microseconds to take, whether to sleep (1) or spin (0), a byte to add, a status to return.
- * output[i] = input[0][i] + byte; the output must not be larger than the input. */
+/* Forcing the gate opens it to all, so that a test which would hang ends, and fails. */
+static bool pass(uint8_t *gate, uint64_t guard_s) {
+    uint64_t end = now_ns() + guard_s * 1000000000u;
+    __atomic_fetch_add(&gate[GATE_STARTED], 1, __ATOMIC_SEQ_CST);
+    while (!__atomic_load_n(&gate[GATE_OPEN], __ATOMIC_SEQ_CST)) {
+        if (now_ns() > end) {
+            dprintf(2, "nobody opened the gate\n");
+            __atomic_store_n(&gate[GATE_FORCED], 1, __ATOMIC_SEQ_CST);
+            __atomic_store_n(&gate[GATE_OPEN], 1, __ATOMIC_SEQ_CST);
+        }
+        usleep(200);
+    }
+    return !__atomic_load_n(&gate[GATE_FORCED], __ATOMIC_SEQ_CST);
+}
+
+/* input: data, and perhaps a gate to wait at. param: microseconds to spin, seconds after which the
+ * gate is forced, a byte to add, a status to return.
+ * output[i] = data[i] + byte; the output must not be larger than the data. */
 cd_status job_add(const cd_job_args *args) {
     atomic_fetch_add(&running, 1);
     uint64_t end = now_ns() + args->param[0] * 1000;
-    if (args->param[1]) {
-        usleep((useconds_t)args->param[0]);
-    } else {
-        while (now_ns() < end) {
-        }
+    while (now_ns() < end) {
     }
+    bool passed = args->input[1] == NULL || pass((uint8_t *)args->input[1], args->param[1]);
     atomic_fetch_sub(&running, 1);
+    if (!passed) return CD_ERR_UNSUPPORTED;
     if (args->output_size > args->size[0]) return CD_ERR_ARGUMENT;
     for (size_t i = 0; i < args->output_size; i++)
         args->output[i] = (uint8_t)(args->input[0][i] + args->param[2]);

@@ -15,7 +15,18 @@ from pathlib import Path
 
 import pytest
 from compiled import ROOT
-from worker_jobs import add_job, all_threads_gone, capsule, descriptors, job_runs, worker_threads
+from worker_jobs import (
+    GUARD_S,
+    Gate,
+    add_job,
+    all_threads_gone,
+    capsule,
+    descriptors,
+    job_runs,
+    readable,
+    until,
+    worker_threads,
+)
 
 from cherrydag._native import workers
 from cherrydag._native.workers import Job, Ring
@@ -38,9 +49,16 @@ def open_ring():
 def collect_all(ring):
     results = []
     while ring.outstanding:
-        assert ring.wait(10)
+        assert ring.wait(GUARD_S)
         results += ring.collect()
     return results
+
+
+def closing(ring):
+    """Whether a ring that is full refuses jobs because close() has begun."""
+    with pytest.raises((Closed, Overloaded)) as refusal:
+        ring.submit(add_job(b"x"))
+    return refusal.type is Closed
 
 
 @pytest.mark.parametrize("threads", [1, 2, 4])
@@ -50,7 +68,7 @@ def test_every_job_gives_its_result_exactly_once(open_ring, threads):
     for i in range(3000):
         data = rng.randbytes(rng.randrange(200))
         if ring.outstanding == ring.capacity:
-            assert ring.wait(10)
+            assert ring.wait(GUARD_S)
         for ticket, status, output in ring.collect():
             assert ticket not in seen
             seen[ticket] = (status, output)
@@ -68,21 +86,30 @@ def test_every_job_gives_its_result_exactly_once(open_ring, threads):
 
 def test_a_short_job_overtakes_a_long_one(open_ring):
     ring = open_ring(2)
-    long = ring.submit(add_job(b"long", us=50_000, sleep=True))
-    short = ring.submit(add_job(b"short"))
-    assert [ticket for ticket, _, _ in collect_all(ring)] == [short, long]
+    with Gate() as gate:
+        long = ring.submit(add_job(b"long", gate=gate))
+        short = ring.submit(add_job(b"short"))
+        assert ring.wait(GUARD_S)
+        assert ring.collect() == [(short, workers.OK, b"short")]
+    assert collect_all(ring) == [(long, workers.OK, b"long")]
+
+
+def test_one_thread_runs_jobs_in_the_order_of_submission(open_ring):
+    ring = open_ring(1)
+    with Gate() as gate:
+        tickets = [ring.submit(add_job(b"x", gate=gate)) for _ in range(20)]
+    assert [ticket for ticket, _, _ in collect_all(ring)] == tickets
 
 
 @pytest.mark.parametrize("capacity", [1, 2, 5])
 def test_full_ring_refuses_at_capacity_and_recovers(open_ring, capacity):
-    ring = open_ring(1, capacity)
-    for _ in range(capacity):
-        ring.submit(add_job(b"x", us=1000))
-    refused = add_job(b"y")
-    with pytest.raises(Overloaded, match=f"full: {capacity} jobs"):
-        ring.submit(refused)
-    while ring.stats()[6] < capacity:  # until all have run; uncollected results still hold their slots
-        time.sleep(0.001)
+    ring, refused = open_ring(1, capacity), add_job(b"y")
+    with Gate() as gate:
+        for _ in range(capacity):
+            ring.submit(add_job(b"x", gate=gate))
+        with pytest.raises(Overloaded, match=f"full: {capacity} jobs"):
+            ring.submit(refused)
+    until(lambda: ring.stats()[6] == capacity)  # all have run; uncollected results still hold their slots
     assert ring.outstanding == capacity
     with pytest.raises(Overloaded):
         ring.submit(refused)
@@ -103,19 +130,23 @@ def test_more_results_than_one_chunk_are_collected_at_once(open_ring):
 
 
 def test_close_drains(open_ring):
-    ring = open_ring(2)
-    for _ in range(20):
-        ring.submit(add_job(b"x", us=500, add=1))
-    ring.close(drain=True)
+    ring = open_ring(2, 20)
+    with Gate() as gate:
+        for _ in range(20):
+            ring.submit(add_job(b"x", gate=gate, add=1))
+        gate.open_when(lambda: closing(ring))
+        ring.close(drain=True)
     assert [result[1:] for result in ring.collect()] == [(workers.OK, b"y")] * 20
     assert ring.collect() == []
 
 
 def test_close_without_draining_discards_only_what_has_not_started(open_ring):
     before, ring = job_runs(), open_ring(1)
-    tickets = [ring.submit(add_job(b"x", us=30_000, sleep=True)) for _ in range(10)]
-    time.sleep(0.01)
-    ring.close(drain=False)
+    with Gate() as gate:
+        tickets = [ring.submit(add_job(b"x", gate=gate)) for _ in range(10)]
+        gate.wait_started(1)
+        gate.open_when(lambda: ring.stats()[2] == 9)  # discarded, while the first job still runs
+        ring.close(drain=False)
     results = {ticket: status for ticket, status, _ in ring.collect()}
     assert [results[ticket] for ticket in tickets] == [workers.OK] + [workers.ERR_CLOSED] * 9
     assert job_runs() == before + 1
@@ -135,28 +166,31 @@ def test_closed_ring_refuses_and_close_may_be_repeated(open_ring):
 
 
 def test_close_releases_a_waiter_in_another_thread(open_ring):
-    ring = open_ring()
-    ring.submit(add_job(b"x", us=50_000, sleep=True))
-    waited = []
+    ring, waited = open_ring(1, 1), []
     thread = threading.Thread(target=lambda: waited.append(ring.wait()))
-    thread.start()
-    ring.close()
-    thread.join(5)
+    with Gate() as gate:
+        ring.submit(add_job(b"x", gate=gate))
+        thread.start()
+        gate.open_when(lambda: closing(ring))
+        ring.close()
+    thread.join(GUARD_S)
     assert waited == [True]
 
 
 def test_a_discarding_close_overtakes_a_draining_one(open_ring):
-    ring = open_ring(1)
-    for _ in range(20):
-        ring.submit(add_job(b"x", us=50_000, sleep=True))
-    thread = threading.Thread(target=ring.close)
-    start = time.monotonic()
-    thread.start()
-    time.sleep(0.02)
-    ring.close(drain=False)
-    thread.join(5)
-    assert time.monotonic() - start < 0.5
-    assert len(ring.collect()) == 20
+    ring, thread = open_ring(1, 20), threading.Thread(target=lambda: ring.close(drain=True))
+    with Gate() as gate:
+        for _ in range(20):
+            ring.submit(add_job(b"x", gate=gate))
+        gate.wait_started(1)
+        thread.start()
+        until(lambda: closing(ring))
+        gate.open_when(lambda: ring.stats()[2] == 19)
+        ring.close(drain=False)
+    thread.join(GUARD_S)
+    assert not thread.is_alive()
+    statuses = sorted(status for _, status, _ in ring.collect())
+    assert statuses == [workers.ERR_CLOSED] * 19 + [workers.OK]
 
 
 @pytest.mark.parametrize("status", [workers.ERR_ARGUMENT, workers.ERR_MEMORY, -77])
@@ -168,7 +202,11 @@ def test_a_failed_job_gives_its_status_and_no_output(open_ring, status):
 
 def test_inputs_are_held_until_collected(open_ring):
     ring, data = open_ring(), bytearray(b"abc")
-    ring.submit(add_job(data, us=5000))
+    with Gate() as gate:
+        ring.submit(add_job(data, gate=gate))
+        with pytest.raises(BufferError):
+            data.append(1)
+    assert ring.wait(GUARD_S)
     with pytest.raises(BufferError):
         data.append(1)
     collect_all(ring)
@@ -177,8 +215,9 @@ def test_inputs_are_held_until_collected(open_ring):
 
 def test_a_dropped_input_stays_readable(open_ring):
     ring = open_ring()
-    for i in range(50):
-        ring.submit(add_job(bytes([i]) * 100_000, us=200, add=1))
+    with Gate() as gate:
+        for i in range(50):
+            ring.submit(add_job(bytes([i]) * 100_000, gate=gate, add=1))
     for ticket, _, output in collect_all(ring):
         assert output == bytes([ticket + 1]) * 100_000
 
@@ -222,6 +261,7 @@ def test_numbers_out_of_range_are_refused(options):
 
 
 def test_largest_numbers_are_accepted(open_ring):
+    assert all_threads_gone()
     ring = open_ring(64, 65536)
     assert len(worker_threads()) == 64
     ring.submit(add_job(b"x"))
@@ -247,25 +287,28 @@ def test_a_cpu_that_does_not_exist_is_refused_without_leftovers(cpu):
 
 def test_eventfd_reports_results_and_wait_times_out(open_ring):
     ring = open_ring()
-    assert ring.wait(0.01) is False  # nothing can come
-    ring.submit(add_job(b"x", us=400_000, sleep=True))
     start = time.monotonic()
-    assert ring.wait(0.02) is False
-    assert 0.02 <= time.monotonic() - start < 0.3
-    assert ring.wait(5) is True
+    assert ring.wait(GUARD_S) is False  # nothing can come
+    assert time.monotonic() - start < GUARD_S
+    with Gate() as gate:
+        ring.submit(add_job(b"x", gate=gate))
+        start = time.monotonic()
+        assert ring.wait(0.1) is False
+        assert time.monotonic() - start >= 0.1
+        assert not readable(ring.eventfd)
+    assert ring.wait(GUARD_S) is True
+    assert readable(ring.eventfd, GUARD_S)  # the event is raised a moment after the result is there
     assert os.eventfd_read(ring.eventfd) == 1
 
 
 def test_wait_lets_python_run(open_ring):
-    ring = open_ring()
-    ring.submit(add_job(b"x", us=300_000, sleep=True))
-    ticks = []
-    thread = threading.Timer(0.02, lambda: ticks.append(time.monotonic()))
-    thread.start()
-    assert ring.wait(5)
-    end = time.monotonic()
-    thread.join()
-    assert ticks[0] < end - 0.1
+    ring, waiting = open_ring(), threading.Event()
+    with Gate() as gate:
+        ring.submit(add_job(b"x", gate=gate))
+        gate.open_when(waiting.is_set)  # by another Python thread, or the job never ends
+        waiting.set()
+        assert ring.wait()
+    assert [result[1:] for result in ring.collect()] == [(workers.OK, b"x")]
 
 
 def test_a_signal_interrupts_wait(open_ring):
@@ -273,20 +316,22 @@ def test_a_signal_interrupts_wait(open_ring):
         pass
 
     def handler(*_):
-        raise AlarmError
+        if waiting:
+            waiting.clear()
+            raise AlarmError
 
-    ring = open_ring(4)
+    ring, waiting = open_ring(4), []
     previous = signal.signal(signal.SIGALRM, handler)
     try:
-        ring.submit(add_job(b"x", us=500_000, sleep=True))
-        signal.setitimer(signal.ITIMER_REAL, 0.02)
-        start = time.monotonic()
-        with pytest.raises(AlarmError):
+        with Gate() as gate, pytest.raises(AlarmError):
+            ring.submit(add_job(b"x", gate=gate))
+            signal.setitimer(signal.ITIMER_REAL, 0.02, 0.02)  # again: one just before the wait is no use
+            waiting.append(True)
             ring.wait()
-        assert time.monotonic() - start < 0.4
     finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, previous)
-    assert len(collect_all(ring)) == 1
+    assert [result[1:] for result in collect_all(ring)] == [(workers.OK, b"x")]
 
 
 def test_workers_block_signals_but_not_those_of_a_fault(open_ring):
@@ -355,6 +400,6 @@ def test_stress_is_clean_under_sanitizers(tmp_path, sanitizer):
     subprocess.run([*command, "-o", program], check=True)
     bare = {name: value for name, value in os.environ.items() if name != "LD_PRELOAD"}  # no second runtime
     done = subprocess.run(
-        [program, "10", "7"], env=bare, capture_output=True, text=True, timeout=60, check=False
+        [program, "10", "7"], env=bare, capture_output=True, text=True, timeout=8 * GUARD_S, check=False
     )
     assert (done.returncode, done.stdout, done.stderr) == (0, "every claim held\n", "")

@@ -4,44 +4,80 @@ import signal
 import subprocess
 import sys
 import textwrap
-import time
 
 import pytest
 from compiled import ROOT
-from worker_jobs import library
+from worker_jobs import GUARD_S, comes_true, library, readable
 
 PRELUDE = """
 import asyncio, gc, os, signal, sys, threading, time
 sys.path[:0] = ["engine", "tests"]
-from worker_jobs import add_job, all_threads_gone, job_runs
+from worker_jobs import GUARD_S, Gate, add_job, all_threads_gone, job_runs, readable
 from cherrydag._native.workers import Ring
 from cherrydag.errors import Closed
 from cherrydag.runtime.workers import WorkerPool
 
 pool = WorkerPool(2, 64)
+gate = Gate()
+
+def open_when_discarded():
+    # No job can end before the gate is open, so the first results are those of discarded jobs.
+    descriptor = os.dup(pool._ring.eventfd)
+    gate.open_when(lambda: readable(descriptor))
+
 def fill():
-    # Two jobs run for 0.2 s, sixty more wait; to drain them would take 6 s.
-    return [pool.submit(add_job(b"a" * 100_000, us=200_000, sleep=True)) for _ in range(62)]
+    # Two jobs run and sixty wait. Whoever waits for the sixty, instead of discarding them, hangs.
+    open_when_discarded()
+    tickets = [pool.submit(add_job(b"a" * 100_000, gate=gate)) for _ in range(62)]
+    gate.wait_started(2)
+    return tickets
+
+def interrupt(number, frame):
+    signal.signal(number, signal.SIG_IGN)  # the sender repeats itself
+    raise KeyboardInterrupt
 """
 
 FORKS = ["-W", "ignore:This process:DeprecationWarning"]  # newer Pythons warn of a fork beside threads
 
 
-def run(script, timeout=5.0):
-    """Exit status, standard output and standard error of the script; fails if it takes 5 s."""
+def start(script):
     library()
-    command = [
-        sys.executable,
-        "-W",
-        "error",
-        *FORKS,
-        "-X",
-        "faulthandler",
-        "-c",
-        PRELUDE + textwrap.dedent(script),
-    ]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=timeout, check=False)
-    return done.returncode, done.stdout.strip(), done.stderr.strip()
+    options = ["-W", "error", *FORKS, "-X", "faulthandler"]
+    command = [sys.executable, *options, "-c", PRELUDE + textwrap.dedent(script)]
+    pipe = subprocess.PIPE
+    return subprocess.Popen(command, cwd=ROOT, stdout=pipe, stderr=pipe, text=True)
+
+
+def end(process):
+    """Exit status, standard output and standard error; fails if the process hangs."""
+    with process:
+        try:
+            out, err = process.communicate(timeout=3 * GUARD_S)
+        finally:
+            process.kill()
+    return process.returncode, out.strip(), err.strip()
+
+
+def run(script):
+    return end(start(script))
+
+
+def run_interrupted(script):
+    """Run a script that prints "ready" and then waits; send SIGINT until it prints on.
+
+    One signal might come just before the wait begins, and not wake it.
+    """
+    process = start("signal.signal(signal.SIGINT, interrupt)\n" + textwrap.dedent(script))
+
+    def answers():
+        if readable(process.stdout, 0.1):
+            return True
+        process.send_signal(signal.SIGINT)
+        return False
+
+    if process.stdout.readline() == "ready\n":
+        comes_true(answers)
+    return end(process)
 
 
 @pytest.mark.parametrize(
@@ -73,8 +109,10 @@ def test_exit_from_a_loop_with_waiting_callers(loop):
     code, _, err = run(f"""
         import {loop}
         async def main():
-            calls = [asyncio.ensure_future(pool.run_async(add_job(b"a", us=200_000))) for _ in range(90)]
-            await asyncio.sleep(0.01)
+            open_when_discarded()
+            calls = [asyncio.ensure_future(pool.run_async(add_job(b"a", gate=gate))) for _ in range(90)]
+            await asyncio.sleep(0)
+            gate.wait_started(2)
         {loop}.run(main())
     """)
     assert (code, err) == (0, "")
@@ -86,6 +124,7 @@ def test_forked_child_is_refused_at_once_and_the_parent_goes_on():
         parent = os.getpid()
         child = os.fork()
         if child == 0:
+            signal.alarm(GUARD_S)  # should it hang
             message = f"belongs to process {parent}; open one in this process"
             calls = [lambda: pool.run(add_job(b"a")), lambda: pool.submit(add_job(b"a")), tickets[0].result,
                      pool.drain, lambda: asyncio.run(pool.run_async(add_job(b"a"))), pool.stats,
@@ -102,11 +141,12 @@ def test_forked_child_is_refused_at_once_and_the_parent_goes_on():
                 fresh = own.run(add_job(b"a", add=1)) == b"b"
             del pool, tickets
             sys.exit(10 if refused == len(calls) and fresh else 11)
-        start = time.monotonic()
         status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-        print(status, time.monotonic() - start < 2, tickets[3].result() == b"a" * 100_000)
+        print(status, gate.is_open)
+        gate.open()
+        print(tickets[3].result() == b"a" * 100_000)
     """)
-    assert (code, out, err) == (0, "10 True True", "")
+    assert (code, out, err) == (0, "10 False\nTrue", "")
 
 
 def test_child_forked_at_any_moment_is_refused():
@@ -116,6 +156,7 @@ def test_child_forked_at_any_moment_is_refused():
             tickets = [pool.submit(add_job(b"a")) for _ in range(60)]
             child = os.fork()
             if child == 0:
+                signal.alarm(GUARD_S)  # should it hang
                 try:
                     pool.submit(add_job(b"a"))
                 except Closed:
@@ -129,35 +170,28 @@ def test_child_forked_at_any_moment_is_refused():
 
 
 def test_interrupt_goes_to_the_main_thread():
-    library()
-    script = PRELUDE + textwrap.dedent("""
-        print("ready", flush=True)
+    code, out, err = run_interrupted("""
         try:
-            pool.run(add_job(b"a", us=1_000_000, sleep=True))
+            print("ready", flush=True)
+            pool.run(add_job(b"a", gate=gate))
         except KeyboardInterrupt:
-            print("interrupted", threading.current_thread() is threading.main_thread(), flush=True)
+            print(threading.current_thread() is threading.main_thread(), gate.is_open, flush=True)
+            gate.open()
     """)
-    command = [sys.executable, "-W", "error", "-c", script]
-    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
-        assert process.stdout.readline() == "ready\n"
-        time.sleep(0.1)
-        start = time.monotonic()
-        process.send_signal(signal.SIGINT)
-        assert process.stdout.readline() == "interrupted True\n"
-        assert time.monotonic() - start < 0.5  # before the job was done
-        assert process.wait(5) == 0
+    assert (code, out, err) == (0, "True False", "")
 
 
 def test_interrupted_block_discards_and_ends():
-    code, out, err = run("""
-        threading.Timer(0.1, os.kill, (os.getpid(), signal.SIGINT)).start()
+    code, out, err = run_interrupted("""
         try:
             with pool:
-                fill()[-1].result()
+                tickets = fill()
+                print("ready", flush=True)
+                tickets[-1].result()
         except KeyboardInterrupt:
-            print(all_threads_gone(), job_runs() < 10)
+            print(all_threads_gone(), job_runs())
     """)
-    assert (code, out, err) == (0, "True True", "")
+    assert (code, out, err) == (0, "True 2", "")
 
 
 def test_a_crash_inside_a_job_is_reported_by_its_thread():

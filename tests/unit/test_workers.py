@@ -7,7 +7,7 @@ import time
 
 import pytest
 import uvloop
-from worker_jobs import add_job, all_threads_gone, descriptors, job_runs
+from worker_jobs import GUARD_S, Gate, add_job, all_threads_gone, descriptors, job_runs, until
 
 from cherrydag._native import workers as native
 from cherrydag.errors import CherrydagError, Closed, InvariantViolation, Overloaded, ShapeError
@@ -22,7 +22,7 @@ loops = pytest.mark.parametrize("new_loop", LOOPS, ids=["asyncio", "uvloop"])
 
 def run_on(new_loop, coroutine):
     with asyncio.Runner(loop_factory=new_loop) as runner:
-        return runner.run(coroutine)
+        return runner.run(asyncio.wait_for(coroutine, 2 * GUARD_S))
 
 
 @pytest.fixture
@@ -111,28 +111,38 @@ def test_hash_records_refuses_wrong_shapes(pool, start, stop, stride, key):
 
 
 def test_run_waits_for_a_slot(pool):
-    tickets = [pool.submit(add_job(b"a", us=2000)) for _ in range(8)]
-    assert pool.run(add_job(b"a", add=1)) == b"b"
+    calling = threading.Event()
+    with Gate() as gate:
+        tickets = [pool.submit(add_job(b"a", gate=gate)) for _ in range(8)]
+        gate.open_when(calling.is_set)
+        calling.set()
+        assert pool.run(add_job(b"a", add=1)) == b"b"
     assert [ticket.result() for ticket in tickets] == [b"a"] * 8
 
 
 def test_submit_refuses_at_capacity_and_recovers_unasked(pool):
-    tickets = [pool.submit(add_job(b"a", us=100_000, sleep=True)) for _ in range(8)]
-    with pytest.raises(Overloaded, match="8 jobs"):
-        pool.submit(add_job(b"b"))
-    while pool.stats().finished == 0:
-        time.sleep(0.001)
-    assert pool.submit(add_job(b"b")).result() == b"b"  # collects finished results by itself
-    assert [ticket.result() for ticket in tickets] == [b"a"] * 8
-    assert (pool.stats().refused, pool.stats().completed) == (1, 9)
+    with Gate() as one, Gate() as rest:
+        tickets = [pool.submit(add_job(b"a", gate=gate)) for gate in [one] + [rest] * 7]
+        with pytest.raises(Overloaded, match="8 jobs"):
+            pool.submit(add_job(b"b"))
+        one.open()
+        until(lambda: pool.stats().finished == 1)
+        tickets.append(pool.submit(add_job(b"a")))  # collects finished results by itself
+        with pytest.raises(Overloaded, match="8 jobs"):
+            pool.submit(add_job(b"b"))
+    assert [ticket.result() for ticket in tickets] == [b"a"] * 9
+    assert (pool.stats().refused, pool.stats().completed) == (2, 9)
 
 
 def test_ticket_times_out_and_can_be_asked_again(pool):
-    ticket = pool.submit(add_job(b"a", us=60_000, sleep=True))
-    assert not ticket.done()
-    with pytest.raises(TimeoutError, match=r"0\.01 s"):
-        ticket.result(0.01)
-    assert ticket.result(5) == ticket.result(0) == b"a"
+    with Gate() as gate:
+        ticket, start = pool.submit(add_job(b"a", gate=gate)), time.monotonic()
+        assert not ticket.done()
+        with pytest.raises(TimeoutError, match=r"0\.1 s"):
+            ticket.result(0.1)
+        assert time.monotonic() - start >= 0.1
+        assert not ticket.done()
+    assert ticket.result(GUARD_S) == ticket.result(0) == b"a"
     assert ticket.done()
 
 
@@ -169,17 +179,24 @@ def test_a_pool_serves_its_own_thread_only(pool):
 
 def test_leaving_a_failed_block_discards():
     before = job_runs()
-    with pytest.raises(ZeroDivisionError), WorkerPool(1) as pool:
-        tickets = [pool.submit(add_job(b"a", us=20_000, sleep=True)) for _ in range(30)]
+    with Gate() as gate, pytest.raises(ZeroDivisionError), WorkerPool(1) as pool:
+        tickets = [pool.submit(add_job(b"a", gate=gate)) for _ in range(30)]
+        gate.wait_started(1)
+        gate.open_when(lambda: pool.stats().discarded == 29)
         _ = 1 / 0
-    assert job_runs() <= before + 1
-    with pytest.raises(Closed, match="before the job ran"):
-        tickets[-1].result()
+    assert job_runs() == before + 1
+    assert tickets[0].result() == b"a"
+    for ticket in tickets[1:]:
+        with pytest.raises(Closed, match="before the job ran"):
+            ticket.result()
 
 
 def test_leaving_a_block_drains():
-    with WorkerPool(1) as pool:
-        tickets = [pool.submit(add_job(b"a", us=500)) for _ in range(30)]
+    leaving = threading.Event()
+    with Gate() as gate, WorkerPool(1) as pool:
+        tickets = [pool.submit(add_job(b"a", gate=gate)) for _ in range(30)]
+        gate.open_when(leaving.is_set)
+        leaving.set()
     assert [ticket.result() for ticket in tickets] == [b"a"] * 30
 
 
@@ -219,12 +236,17 @@ def test_waiting_callers_are_served_in_order_of_arrival(new_loop):
         order = []
 
         async def call(i):
-            await pool.run_async(add_job(b"a", us=200))
+            await pool.run_async(add_job(b"a", gate=gate))
             order.append(i)
 
         async with WorkerPool(1, 2) as pool:
-            await asyncio.gather(*map(call, range(30)))
-        assert order == list(range(30))
+            with Gate() as gate:
+                calls = [asyncio.ensure_future(call(i)) for i in range(30)]
+                await asyncio.sleep(0)
+                assert pool.stats().waiting == 28
+            until(lambda: pool.stats().finished == 2)
+            await asyncio.gather(*calls, call(30))  # a late caller finds free slots, and must not take them
+        assert order == list(range(31))
 
     run_on(new_loop, main())
 
@@ -234,12 +256,13 @@ def test_waiting_callers_are_served_in_order_of_arrival(new_loop):
 def test_waiting_callers_are_bounded(new_loop, waiters):
     async def main():
         async with WorkerPool(1, 2, waiters=waiters) as pool:
-            jobs = [add_job(b"a", us=50_000, sleep=True) for _ in range(2 + waiters)]
-            calls = [asyncio.ensure_future(pool.run_async(job)) for job in jobs]
-            await asyncio.sleep(0)
-            assert pool.stats().waiting == waiters
-            with pytest.raises(Overloaded, match=f"2 jobs are outstanding and {waiters} callers wait"):
-                await pool.run_async(add_job(b"a"))
+            with Gate() as gate:
+                jobs = [add_job(b"a", gate=gate) for _ in range(2 + waiters)]
+                calls = [asyncio.ensure_future(pool.run_async(job)) for job in jobs]
+                await asyncio.sleep(0)
+                assert pool.stats().waiting == waiters
+                with pytest.raises(Overloaded, match=f"2 jobs are outstanding and {waiters} callers wait"):
+                    await pool.run_async(add_job(b"a"))
             assert await asyncio.gather(*calls) == [b"a"] * (2 + waiters)
             assert await pool.run_async(add_job(b"b")) == b"b"
             assert pool.stats().turned_away == 1
@@ -251,12 +274,14 @@ def test_waiting_callers_are_bounded(new_loop, waiters):
 def test_the_loop_runs_on_while_jobs_do(new_loop):
     async def main():
         async with WorkerPool(1) as pool:
-            call = asyncio.ensure_future(pool.run_async(add_job(b"a", us=100_000, sleep=True)))
-            ticks = 0
-            while not call.done():
-                await asyncio.sleep(0.001)
-                ticks += 1
-            assert ticks > 10
+            with Gate() as gate:
+                call = asyncio.ensure_future(pool.run_async(add_job(b"a", gate=gate)))
+                await asyncio.sleep(0)
+                gate.wait_started(1)
+                for _ in range(20):
+                    await asyncio.sleep(0.001)
+                assert not call.done()
+            assert await call == b"a"
 
     run_on(new_loop, main())
 
@@ -266,13 +291,15 @@ def test_a_cancelled_caller_frees_its_slot(new_loop):
     async def main():
         async with WorkerPool(1, 2) as pool:
             before = job_runs()
-            jobs = [add_job(b"a", us=50_000, sleep=True) for _ in range(4)]
-            calls = [asyncio.ensure_future(pool.run_async(job)) for job in jobs]
-            await asyncio.sleep(0)
-            for call in (calls[0], calls[2]):  # one runs, one waits for a slot
-                call.cancel()
-            await asyncio.sleep(0)
-            assert pool.stats().waiting == 1
+            with Gate() as gate:
+                jobs = [add_job(b"a", gate=gate) for _ in range(4)]
+                calls = [asyncio.ensure_future(pool.run_async(job)) for job in jobs]
+                await asyncio.sleep(0)
+                gate.wait_started(1)
+                for call in (calls[0], calls[2]):  # one runs, one waits for a slot
+                    call.cancel()
+                await asyncio.sleep(0)
+                assert pool.stats().waiting == 1
             outcomes = await asyncio.gather(*calls, return_exceptions=True)
             assert [type(outcome) for outcome in outcomes] == [asyncio.CancelledError, bytes] * 2
             assert job_runs() == before + 3
@@ -291,11 +318,12 @@ def test_two_loops_in_sequence_use_one_pool(pool):
 @loops
 def test_a_loop_that_ended_early_leaves_a_working_pool(new_loop, pool):
     async def leave():
-        calls = [asyncio.ensure_future(pool.run_async(add_job(b"a", us=3000))) for _ in range(12)]
+        calls = [asyncio.ensure_future(pool.run_async(add_job(b"a", gate=gate))) for _ in range(12)]
         await asyncio.sleep(0)
         assert not any(call.done() for call in calls)
 
-    run_on(new_loop, leave())
+    with Gate() as gate:
+        run_on(new_loop, leave())
     assert pool.run(add_job(b"b")) == b"b"
     assert run_on(new_loop, pool.run_async(add_job(b"c"))) == b"c"
     pool.drain()
@@ -305,10 +333,10 @@ def test_a_loop_that_ended_early_leaves_a_working_pool(new_loop, pool):
 def test_a_loop_closed_with_calls_pending_leaves_a_working_pool(new_loop, pool):
     before = job_runs()
     loop = new_loop()
-    jobs = [add_job(b"a", us=20_000, sleep=True) for _ in range(12)]
-    calls = [loop.create_task(pool.run_async(job)) for job in jobs]
-    loop.run_until_complete(asyncio.sleep(0))
-    loop.close()
+    with Gate() as gate:
+        calls = [loop.create_task(pool.run_async(add_job(b"a", gate=gate))) for _ in range(12)]
+        loop.run_until_complete(asyncio.sleep(0))
+        loop.close()
     assert pool.run(add_job(b"b")) == b"b"
     pool.drain()
     assert job_runs() == before + 8 + 1  # not the four that waited for a slot
@@ -338,11 +366,13 @@ def test_blocking_calls_inside_a_coroutine_deliver_to_the_others(new_loop, pool)
 @loops
 def test_drain_async_delivers_everything(new_loop, pool):
     async def main():
-        calls = [asyncio.ensure_future(pool.run_async(add_job(b"a", us=300))) for _ in range(20)]
-        await asyncio.sleep(0)
-        ticket = asyncio.ensure_future(pool.drain_async())
-        await pool.drain_async()
-        await ticket
+        with Gate() as gate:
+            calls = [asyncio.ensure_future(pool.run_async(add_job(b"a", gate=gate))) for _ in range(20)]
+            await asyncio.sleep(0)
+            drains = [asyncio.ensure_future(pool.drain_async()) for _ in range(2)]
+            await asyncio.sleep(0.01)
+            assert not any(drain.done() for drain in drains)
+        await asyncio.gather(*drains)
         assert [call.result() for call in calls] == [b"a"] * 20
         await pool.drain_async()
 
@@ -354,15 +384,18 @@ def test_drain_async_delivers_everything(new_loop, pool):
 def test_close_async_settles_every_caller(new_loop, drain):
     async def main():
         pool = WorkerPool(1, 4)
-        jobs = [add_job(b"a", us=50_000, sleep=True) for _ in range(8)]
-        calls = [asyncio.ensure_future(pool.run_async(job)) for job in jobs]
-        await asyncio.sleep(0)
-        await pool.close_async(drain)
-        outcomes = await asyncio.gather(*calls, return_exceptions=True)
-        if drain:
-            assert outcomes == [b"a"] * 8
-        else:
-            assert sum(isinstance(outcome, Closed) for outcome in outcomes) >= 6
+        with Gate() as gate:
+            calls = [asyncio.ensure_future(pool.run_async(add_job(b"a", gate=gate))) for _ in range(8)]
+            await asyncio.sleep(0)
+            gate.wait_started(1)
+            if drain:
+                asyncio.get_running_loop().call_later(0.01, gate.open)  # the loop keeps running
+            else:
+                gate.open_when(lambda: pool.stats().discarded == 3)
+            await pool.close_async(drain)
+        first, *others = await asyncio.gather(*calls, return_exceptions=True)
+        assert first == b"a"
+        assert [type(outcome) for outcome in others] == [bytes if drain else Closed] * 7
         with pytest.raises(Closed):
             await pool.run_async(add_job(b"a"))
 
@@ -374,8 +407,11 @@ def test_close_async_settles_every_caller(new_loop, drain):
 def test_a_job_given_twice_fails_its_second_caller_only(new_loop):
     async def main():
         async with WorkerPool(1, 1) as pool:
-            job = add_job(b"a", us=1000)
-            calls = [pool.run_async(job), pool.run_async(job), pool.run_async(add_job(b"c"))]
+            with Gate() as gate:
+                jobs = [add_job(b"a", gate=gate)] * 2 + [add_job(b"c")]
+                calls = [asyncio.ensure_future(pool.run_async(job)) for job in jobs]
+                await asyncio.sleep(0)
+                assert pool.stats().waiting == 2
             first, second, third = await asyncio.gather(*calls, return_exceptions=True)
             assert (first, third) == (b"a", b"c")
             assert isinstance(second, ShapeError)
@@ -383,11 +419,14 @@ def test_a_job_given_twice_fails_its_second_caller_only(new_loop):
     run_on(new_loop, main())
 
 
-def test_stats_add_up(pool):
-    for _ in range(10):
-        pool.run(add_job(b"a", us=1000))
-    stats = pool.stats()
+def test_stats_add_up():
+    start = time.monotonic_ns()
+    with WorkerPool(2) as pool:
+        for _ in range(10):
+            pool.run(add_job(b"a", us=1000))
+        stats = pool.stats()
+        elapsed_ns = time.monotonic_ns() - start
     assert sum(worker.jobs for worker in stats.workers) == 10
-    assert 10_000_000 <= sum(worker.busy_ns for worker in stats.workers) < 5_000_000_000
-    assert 0 < sum(worker.cpu_ns for worker in stats.workers) < 5_000_000_000
+    assert 10_000_000 <= sum(worker.busy_ns for worker in stats.workers) <= elapsed_ns  # one at a time
+    assert 0 < sum(worker.cpu_ns for worker in stats.workers) <= 2 * elapsed_ns
     assert isinstance(add_job(b"a"), Job)
