@@ -5,31 +5,13 @@
  * and a Merkle proof must hold until a byte of it changes. abort() on any disagreement. Inputs are
  * copied to buffers of their exact size, so that AddressSanitizer sees a read past them.
  */
-#include <stdlib.h>
-
 #include "base/cpu.h"
 #include "digest/digest.h"
+#include "fuzz.h"
 
 #define MESSAGES_MAX 200
 #define LEAVES_MAX 600
 #define GROWN_MAX ((size_t)200000)
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
-
-typedef struct {
-    const uint8_t *at;
-    size_t left;
-} source;
-
-static void require(int condition) {
-    if (!condition) abort();
-}
-
-static uint8_t take(source *from) {
-    if (from->left == 0) return 0;
-    from->left--;
-    return *from->at++;
-}
 
 static size_t take16(source *from) {
     size_t low = take(from);
@@ -38,8 +20,7 @@ static size_t take16(source *from) {
 
 /* A buffer of exactly `size` bytes, filled by repeating the source with a slow drift. */
 static uint8_t *grow(const source *from, size_t size) {
-    uint8_t *bytes = malloc(size ? size : 1);
-    require(bytes != NULL);
+    uint8_t *bytes = exact(size);
     for (size_t i = 0; i < size; i++)
         bytes[i] = (uint8_t)((from->left ? from->at[i % from->left] : 0) + i / 251);
     return bytes;

@@ -6,41 +6,17 @@
  * on any disagreement. Arguments are copied to buffers of their exact size, so that
  * AddressSanitizer sees a read past them.
  */
-#include <stdlib.h>
-
 #include "base/cpu.h"
 #include "ed25519/ed25519.h"
 #include "ed25519_seeds.h"
+#include "fuzz.h"
 
 #define MESSAGE_MAX 300
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
-
-typedef struct {
-    const uint8_t *at;
-    size_t left;
-} source;
 
 typedef struct {
     size_t n;
     uint8_t *keys, *digests, *signatures, *untouched;
 } batch;
-
-static void require(int condition) {
-    if (!condition) abort();
-}
-
-static uint8_t take(source *from) {
-    if (from->left == 0) return 0;
-    from->left--;
-    return *from->at++;
-}
-
-static void *exact(size_t size) {
-    void *bytes = malloc(size ? size : 1);
-    require(bytes != NULL);
-    return bytes;
-}
 
 /* One signature: a seed, then up to three mutations of its 128 bytes, or raw bytes. */
 static void take_signature(source *from, batch *b, size_t i) {

@@ -3,15 +3,8 @@
  *
  * Layout: 32 bytes of limits, a mode byte, a count byte, then count + 1 offsets (two bytes each),
  * then whole records, then bodies. */
-#include <stdlib.h>
-
+#include "fuzz.h"
 #include "wire/wire.h"
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
-
-static void require(int holds) {
-    if (!holds) abort();
-}
 
 static void check(const uint8_t *records, size_t n, const cd_wire_limits *limits) {
     uint8_t *faults = malloc(n + 1);
@@ -26,10 +19,10 @@ static void check(const uint8_t *records, size_t n, const cd_wire_limits *limits
     free(faults);
 }
 
-/* exact: offsets are made to fit the records, so that the copying is reached. */
+/* fitted: offsets are made to fit the records, so that the copying is reached. */
 static void gather(uint8_t *records, size_t n, const uint8_t *bodies, size_t bodies_len,
-                   uint64_t *offsets, int exact) {
-    if (exact) {
+                   uint64_t *offsets, int fitted) {
+    if (fitted) {
         uint64_t at = 0;
         for (size_t i = 0; i < n; i++) {
             uint64_t step = offsets[i] % (bodies_len - at + 1);
@@ -48,7 +41,7 @@ static void gather(uint8_t *records, size_t n, const uint8_t *bodies, size_t bod
     cd_status status = cd_wire_gather(records, n, bodies, bodies_len, offsets, out, out_len,
                                       out_offsets, &bad_row);
     require(status == CD_OK || status == CD_ERR_ARGUMENT);
-    require(!exact || n == 0 || status == CD_OK);
+    require(!fitted || n == 0 || status == CD_OK);
     require(bad_row <= n);
     if (status == CD_OK) {
         require(out_offsets[n] == out_len);

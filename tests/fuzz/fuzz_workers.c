@@ -5,19 +5,11 @@
  * Whatever the order, no more than `capacity` jobs are outstanding, each accepted ticket comes back
  * once with its job's status, and its output is right if the job ran. abort() otherwise.
  */
-#include <stdlib.h>
-
+#include "fuzz.h"
 #include "workers/workers.h"
 
 #define TICKETS_MAX 256
 #define THREADS_MAX 3
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
-
-typedef struct {
-    const uint8_t *at;
-    size_t left;
-} source;
 
 typedef enum { UNUSED, OUTSTANDING, RETURNED } ticket_state;
 
@@ -33,16 +25,6 @@ typedef struct {
     int closed;
     ticket tickets[TICKETS_MAX];
 } machine;
-
-static void require(int condition) {
-    if (!condition) abort();
-}
-
-static uint8_t take(source *from) {
-    if (from->left == 0) return 0;
-    from->left--;
-    return *from->at++;
-}
 
 static cd_status invert(const cd_job_args *args) {
     for (uint64_t i = 0; i < args->param[0] * 64; i++) __asm__ volatile("" ::: "memory");
@@ -88,7 +70,7 @@ static void collect(machine *m, size_t max, int may_be_discarded) {
         m->outstanding--;
         if (may_be_discarded && results[i].status == CD_ERR_CLOSED) continue;
         require(results[i].status == t->answer);
-        for (size_t k = 0; k < sizeof t->input; k++) require(t->output[k] == (t->input[k] ^ 0xff));
+        for (size_t k = 0; k < sizeof t->input; k++) require((t->output[k] ^ t->input[k]) == 0xff);
     }
 }
 

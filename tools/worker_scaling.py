@@ -1,6 +1,7 @@
+#!/usr/bin/env python3
 """What a busy event loop costs the workers: verified signatures a second, by 1 and by 2 threads.
 
-    python bench/worker_scaling.py [--seconds 1] [--rounds 3] [--batch 512] [--duty 0.9] [--json]
+    python3 tools/worker_scaling.py [--seconds 1] [--rounds 3] [--batch 512] [--duty 0.9] [--json]
 
 The loop is idle, or wants `duty` of a core: it spends 0.1 ms of CPU in Python at a time while it is
 behind that, else naps for 1 ms. Signatures are checked by the worker pool and, for contrast, by Python
@@ -29,6 +30,10 @@ from contextlib import asynccontextmanager
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
+
+import _setup
+
+_setup.bootstrap()
 
 import nacl.bindings
 import uvloop
@@ -59,6 +64,7 @@ class Sample:
 
 
 def main() -> None:
+    """Measure every case in turns and print the medians."""
     parser = argparse.ArgumentParser(description="Worker scaling beside a busy event loop.")
     parser.add_argument("--seconds", type=float, default=1.0, help="measured time of each case")
     parser.add_argument("--rounds", type=int, default=3)
@@ -117,24 +123,28 @@ async def measure(by: str, threads: int, duty: float, batch: Batch, seconds: flo
 
 @asynccontextmanager
 async def pooled(threads: int, batch: Batch) -> AsyncIterator[Verify]:
+    """Verification by the worker pool."""
     async with WorkerPool(threads) as pool:
         yield partial(pool.verify_async, *batch)
 
 
 @asynccontextmanager
 async def executed(threads: int, batch: Batch) -> AsyncIterator[Verify]:
+    """Verification by Python threads."""
     loop = asyncio.get_running_loop()
     with ThreadPoolExecutor(threads) as executor:
         yield lambda: loop.run_in_executor(executor, verify_signatures, *batch)
 
 
 async def feed(verify: Verify, jobs: list[int], stop: asyncio.Event) -> None:
+    """Keep one job outstanding; count those done."""
     while not stop.is_set():
         assert all(await verify())
         jobs[0] += 1
 
 
 async def keep_busy(duty: float, stop: asyncio.Event) -> None:
+    """Spend `duty` of a core in Python on the loop."""
     start, spent = time.perf_counter(), time.thread_time()
     while duty and not stop.is_set():
         now = time.thread_time()
@@ -147,6 +157,7 @@ async def keep_busy(duty: float, stop: asyncio.Event) -> None:
 
 
 def tasks() -> set[Path]:
+    """The threads of this process."""
     return set(Path("/proc/self/task").iterdir())
 
 
@@ -157,20 +168,24 @@ def scheduled(threads: set[Path]) -> tuple[float, float]:
 
 
 def median_of(samples: list[Sample]) -> Sample:
+    """Median of each column."""
     columns = zip(*(asdict(sample).values() for sample in samples), strict=True)
     return Sample(*(statistics.median(column) for column in columns))
 
 
 def ratios(medians: dict[tuple[str, bool, int], Sample], by: str, busy: bool) -> tuple[float, float]:
+    """Two threads to one: by the wall, and by CPU second."""
     one, two = medians[by, busy, 1], medians[by, busy, 2]
     return two.rate / one.rate, two.per_cpu_s / one.per_cpu_s
 
 
 def title(by: str, busy: bool, duty: float) -> str:
+    """Name of a case in the table."""
     return f"{by}, loop {f'{duty:.0%} busy' if busy else 'idle'}"
 
 
 def print_table(medians: dict[tuple[str, bool, int], Sample], args: argparse.Namespace) -> None:
+    """For people."""
     print(f"{len(os.sched_getaffinity(0))} usable cores, jobs of {args.batch} signatures, "
           f"median of {args.rounds} x {args.seconds} s")  # fmt: skip
     print(f"{'':24}threads     sig/s  sig/CPU-s  running  queued  asleep  loop CPU")
@@ -186,6 +201,7 @@ def print_table(medians: dict[tuple[str, bool, int], Sample], args: argparse.Nam
 
 
 def as_record(medians: dict[tuple[str, bool, int], Sample], args: argparse.Namespace) -> dict[str, object]:
+    """For programs."""
     cases = [
         {"by": by, "loop_duty": args.duty if busy else 0.0, "threads": threads, **asdict(sample)}
         for (by, busy, threads), sample in medians.items()
