@@ -141,7 +141,7 @@ def hash_all(progress: Progress, pool: WorkerPool, records: Records, key: bytes)
     """Transaction ids of all records."""
 
     def start(rows: slice) -> Ticket:
-        return pool.submit_hash_records(records[rows].data, 0, RECORD_HEAD_BYTES, key)
+        return pool.submit_hash_records(records[rows], 0, RECORD_HEAD_BYTES, key)
 
     return through_pool(progress, "hash", len(records), HASH_BATCH, start)
 
@@ -162,7 +162,7 @@ def verify_all(progress: Progress, pool: WorkerPool, records: Records, ids: byte
     digests = np.frombuffer(ids, dtype=np.uint8).reshape(-1, 32)
 
     def start(rows: slice) -> Ticket:
-        return pool.submit_verify(public_keys[rows].data, digests[rows].data, signatures[rows].data)
+        return pool.submit_verify(public_keys[rows], digests[rows], signatures[rows])
 
     return through_pool(progress, "verify", len(records), VERIFY_BATCH, start)
 

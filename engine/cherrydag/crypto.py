@@ -63,7 +63,7 @@ def hash_records(
     """BLAKE3 of bytes [start, stop) of each of n records of one size, in one native call.
 
     records: a 1-D array of records, voids or fixed strings (a record is an item), a 2-D array of bytes (a
-    record is a row), or any bytes with the size of a record in `stride`. key: 32 bytes for keyed mode.
+    record is a row), a memoryview of either, or any bytes with the size of a record in `stride`. key: 32 bytes for keyed mode.
     Returns n x 32 bytes in input order. Raises ShapeError unless 0 <= start <= stop <= stride and the
     records are contiguous and whole.
     """
@@ -92,6 +92,8 @@ def _offset_bytes(offsets: Offsets) -> BytesLike:
 def record_bytes(records: BytesLike, stride: int | None) -> int:
     """The size of a record, from the array or from the caller; ShapeError unless they agree."""
     implied = None
+    if isinstance(records, memoryview):
+        records = np.asarray(records)
     if isinstance(records, np.ndarray):
         if records.ndim == 2 and records.dtype.itemsize == 1:
             implied = records.shape[1]

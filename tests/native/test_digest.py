@@ -534,3 +534,14 @@ def test_wrong_backend_in_the_environment_is_named() -> None:
     done = import_with_backend("sse2")
     assert done.returncode != 0
     assert "ConfigError: CHERRYDAG_BACKEND: got 'sse2', this CPU has" in done.stderr
+
+
+def test_a_view_of_records_tells_their_size() -> None:
+    records = np.frombuffer(DATA[: 5 * 70], "V70")
+    expected = crypto.hash_records(records, 3, 60)
+    assert crypto.hash_records(memoryview(records), 3, 60) == expected
+    assert crypto.hash_records(memoryview(records.view("u1").reshape(5, 70)), 3, 60) == expected
+    with pytest.raises(ShapeError, match="stride: expected the bytes of a record"):
+        crypto.hash_records(memoryview(DATA[:70]), 0, 4)
+    with pytest.raises(ShapeError, match="1-D of float32"):
+        crypto.hash_records(memoryview(np.zeros(8, "f4")), 0, 4)
