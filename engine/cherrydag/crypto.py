@@ -63,7 +63,8 @@ def hash_records(
     """BLAKE3 of bytes [start, stop) of each of n records of one size, in one native call.
 
     records: a 1-D array of records, voids or fixed strings (a record is an item), a 2-D array of bytes (a
-    record is a row), a memoryview of either, or any bytes with the size of a record in `stride`. key: 32 bytes for keyed mode.
+    record is a row), a memoryview of either, or any bytes with the size of a record in `stride`.
+    key: 32 bytes for keyed mode.
     Returns n x 32 bytes in input order. Raises ShapeError unless 0 <= start <= stop <= stride and the
     records are contiguous and whole.
     """
