@@ -29,7 +29,7 @@ ISA_FLAGS = {
 }
 
 # C code that a module uses from a neighbour's folder; the files are linked in.
-LINKS = {"ed25519": ["digest"]}
+LINKS = {"dagindex": ["digest"], "ed25519": ["digest"]}
 
 CFLAGS = ["-std=gnu11", "-O3", "-fno-strict-aliasing", "-fvisibility=hidden", "-Wall", "-Wextra"]
 LDFLAGS = ["-pthread"]

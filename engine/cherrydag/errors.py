@@ -1,7 +1,8 @@
 """Errors by what the caller can do about them.
 
-ShapeError and InvariantViolation are bugs of ours; Rejected is a client's mistake and carries a stable
-code; Overloaded asks to come back later. Every message names the cause and the limit that was hit.
+ShapeError and InvariantViolation are bugs of ours; Rejected is a client's mistake and PeerFault a peer's,
+each with a stable code; Overloaded asks to come back later. Every message names the cause and the limit
+that was hit.
 """
 
 
@@ -23,6 +24,17 @@ class InvariantViolation(CherrydagError):  # noqa: N818 - it is one, and is neve
 
 class Rejected(CherrydagError):  # noqa: N818 - the field's word
     """A client's input was refused. `code` is stable, `str()` says why."""
+
+    def __init__(self, code: str, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+class PeerFault(CherrydagError):  # noqa: N818 - the field's word
+    """A peer broke a rule of the protocol: penalise it and drop what it sent.
+
+    `code` is stable, a member of the raising layer's enum; `str()` names the field and the limit.
+    """
 
     def __init__(self, code: str, message: str) -> None:
         super().__init__(message)

@@ -35,3 +35,43 @@ BODY_BYTES_MAX: Final = 64 * 1024
 
 VALID_FOREVER: Final = 2**32 - 1
 """`valid_until` of a transaction that does not expire (in 2106 this field must grow)."""
+
+COMMITTEE_MAX: Final = 200
+"""Most validators of a committee."""
+
+STAKE_TOTAL_MAX: Final = 2**63 - 1
+"""Largest total stake of a committee: sums and their differences fit a signed 64-bit word."""
+
+EPOCH_MAX: Final = 2**32 - 1
+"""Largest epoch."""
+
+VERTEX_BYTES_MAX: Final = 8 * 1024 * 1024
+"""Largest frame of a vertex of either kind, header and payload; checked before a byte is read."""
+
+VERTEX_TRANSACTIONS_MAX: Final = 32_768
+"""Most transactions of one vertex: 5.5 MiB of records."""
+
+VERTEX_BODIES_BYTES_MAX: Final = 4 * 1024 * 1024
+"""Most bytes of transaction bodies in one vertex."""
+
+TIPS_MAX: Final = 64
+"""Most operator vertices that a validator vertex lists."""
+
+TIP_WINDOW: Final = 30
+"""A tip of a round-r vertex has its anchor round in [r - TIP_WINDOW, r). Half of the garbage-collection
+depth, so that a tip is not lost before a leader can commit it."""
+
+COMMIT_VOTES_MAX: Final = 100
+"""Most commit votes of a validator vertex."""
+
+OPERATOR_PARENTS_MIN: Final = 2
+"""Fewest parents of an operator vertex."""
+
+OPERATOR_PARENTS_MAX: Final = 8
+"""Most parents of an operator vertex."""
+
+COMMIT_VERTICES_MAX: Final = 131_072
+"""Most vertices that one commit orders."""
+
+COMMIT_BYTES_MAX: Final = 10 * 1024 * 1024
+"""Largest frame of a commit: room for COMMIT_VERTICES_MAX references of the longer kind."""

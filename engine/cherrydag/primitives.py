@@ -13,3 +13,18 @@ PublicKey = NewType("PublicKey", bytes)
 
 Address = NewType("Address", bytes)
 """20 bytes, the first of the keyed BLAKE3 of a public key."""
+
+Epoch = NewType("Epoch", int)
+"""Number of a committee's term, u32."""
+
+Round = NewType("Round", int)
+"""A round of the DAG, u32; the genesis vertices are round 0."""
+
+Stake = NewType("Stake", int)
+"""Voting weight, an integer; a committee's total fits 63 bits."""
+
+ValidatorIndex = NewType("ValidatorIndex", int)
+"""Place of a validator in its epoch's committee, u16."""
+
+TimestampMs = NewType("TimestampMs", int)
+"""Unix time in milliseconds, u64."""
