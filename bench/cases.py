@@ -12,11 +12,14 @@ from functools import partial
 from typing import TypeAlias
 
 import numpy as np
+import numpy.typing as npt
 from blake3 import blake3
 from nacl.bindings import crypto_sign, crypto_sign_open, crypto_sign_seed_keypair
 from nacl.exceptions import BadSignatureError
+from reference.dag_reference import ReferenceDag
 
 from cherrydag import crypto
+from cherrydag.dag import graph
 from cherrydag.params import RECORD_BYTES
 from cherrydag.transaction import RECORD, build_transfers
 
@@ -24,6 +27,7 @@ SEED = 20261122
 KEYS = 1024
 LIBSODIUM = "libsodium single verify (PyNaCl)"
 BLAKE3 = "blake3 package, one call each"
+PLAIN_DAG = "dicts and sets in plain Python"
 
 
 def nothing() -> None:
@@ -172,3 +176,73 @@ def build(n: int) -> Prepared:
     run = partial(build_transfers, senders=senders, recipients=recipients, amounts=amounts, nonces=nonces)
     records = run()
     return Prepared(run, n, records.copy, n)
+
+
+def operator_rounds(rounds: int, width: int) -> tuple[graph.Refs, graph.Refs, npt.NDArray[np.uint64]]:
+    """Vertices of operators, `width` a round, with three parents each in the round before."""
+    rng = np.random.default_rng(SEED)
+    refs = np.empty(rounds * width, graph.REF)
+    refs["digest"] = rng.integers(0, 256, (len(refs), 32), dtype=np.uint8)
+    refs["round"] = 1 + np.arange(len(refs)) // width
+    refs["author"] = graph.operator(0) + np.arange(len(refs)) % 1000
+    first = rng.integers(0, width, (rounds - 1) * width)
+    within = (first[:, None] + [0, 1, 2]) % width
+    before = np.repeat(np.arange(rounds - 1) * width, width)[:, None]
+    counts = np.repeat([0, 3], [width, (rounds - 1) * width])
+    offsets = np.concatenate([[0], np.cumsum(counts)]).astype(np.uint64)
+    return refs, refs[(before + within).ravel()], offsets
+
+
+def filled_reference(
+    refs: graph.Refs, parents: graph.Refs, offsets: npt.NDArray[np.uint64], count: int
+) -> Callable[[], ReferenceDag]:
+    """Insert the first `count` vertices into a fresh plain-Python graph."""
+    named = [(ref["digest"].tobytes(), int(ref["round"]), int(ref["author"])) for ref in refs[:count]]
+    listed = [
+        (ref["digest"].tobytes(), int(ref["round"]), int(ref["author"])) for ref in parents[: offsets[count]]
+    ]
+
+    def insert() -> ReferenceDag:
+        reference = ReferenceDag([1] * 4)
+        for i, ref in enumerate(named):
+            reference.insert(ref, listed[int(offsets[i]) : int(offsets[i + 1])])
+        return reference
+
+    return insert
+
+
+@case("dag.insert", "ns/vertex", PLAIN_DAG, window=100_000)
+def dag_insert(window: int) -> Prepared:
+    """Fill a fresh window of 100,000 vertices in batches of 1,000, three parents each."""
+    refs, parents, offsets = operator_rounds(window // 1000, 1000)
+    batches = []
+    for start in range(0, window, 1000):
+        bounds = offsets[start : start + 1001]
+        batches.append((refs[start : start + 1000], parents[bounds[0] : bounds[-1]], bounds - bounds[0]))
+
+    def run() -> graph.Graph:
+        filled = graph.Graph([1] * 4, bytes(16))
+        for batch in batches:
+            filled.insert_batch(*batch)
+        return filled
+
+    baseline = filled_reference(refs, parents, offsets, 4000)
+    if len(run()) != window or len(baseline().vertices) != 4000:
+        raise AssertionError("not every vertex was inserted")
+    return Prepared(run, window, baseline, 4000)
+
+
+@case("tips.select/k=8", "ns/selection", PLAIN_DAG, k=8)
+def tips_select(k: int) -> Prepared:
+    """Uniform selection among the tips of 10,000 vertices; the baseline knows its tips already."""
+    refs, parents, offsets = operator_rounds(10, 1000)
+    filled = graph.Graph([1] * 4, bytes(16))
+    filled.insert_batch(refs, parents, offsets)
+    times = 10_000
+    tips = sorted(filled_reference(refs, parents, offsets, len(refs))().tips(operators_only=False))
+    chosen, counts, _ = filled.index.select_uniform(k, False, SEED, times)
+    if not (counts == k).all() or len(np.unique(chosen)) != len(tips):
+        raise AssertionError("the tips disagree")
+    rng = random.Random(SEED)
+    run = partial(filled.index.select_uniform, k, False, SEED, times)
+    return Prepared(run, times, lambda: [rng.sample(tips, k) for _ in range(1000)], 1000)

@@ -23,7 +23,7 @@ from pathlib import Path
 import _setup
 
 _setup.bootstrap()
-sys.path.insert(1, str(_setup.ROOT / "bench"))
+sys.path[1:1] = [str(_setup.ROOT / "bench"), str(_setup.ROOT / "tests")]
 
 from cases import CASES, SEED, Case, Prepared, nothing
 from cherrydag import crypto

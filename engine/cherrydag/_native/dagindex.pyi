@@ -1,0 +1,66 @@
+"""The DAG's window in C. Use cherrydag.dag, which states the contracts."""
+
+from typing import TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+_Bytes: TypeAlias = bytes | bytearray | memoryview | npt.NDArray[np.generic]
+_Handles: TypeAlias = npt.NDArray[np.uint64]
+_Octets: TypeAlias = npt.NDArray[np.uint8]
+_Support: TypeAlias = tuple[int, int]
+
+VALIDATORS_MAX: int
+PARENTS_MAX: int
+SELECT_MIN: int
+SELECT_MAX: int
+OPERATOR: int
+REF_BYTES: int
+
+class Index:
+    """One window. ShapeError for a stale handle or a number out of range; OverflowError if a number does
+    not fit its field's width."""
+
+    def __init__(
+        self,
+        stakes: npt.NDArray[np.uint64],
+        rounds_max: int,
+        vertices_max: int,
+        blocks_max: int,
+        issuers_max: int,
+        seed: bytes,
+    ) -> None: ...
+    def insert(
+        self, refs: _Bytes, parents: _Bytes, offsets: npt.NDArray[np.uint64]
+    ) -> tuple[_Octets, _Handles, _Octets]: ...
+    def insert_one(
+        self,
+        digest: _Bytes,
+        round: int,  # noqa: A002
+        author: int,
+        parents: _Bytes,
+    ) -> tuple[int, int, bytes]: ...
+    def set_gc_round(self, gc_round: int) -> int: ...
+    def find(self, digest: _Bytes) -> int: ...
+    def get(self, handle: int) -> tuple[bytes, int, int, int, bool, bool]: ...
+    def parents(self, handle: int) -> _Handles: ...
+    def children(self, handle: int) -> _Handles: ...
+    def slot(self, round: int, author: int) -> _Handles: ...  # noqa: A002
+    @property
+    def quorum(self) -> int: ...
+    def round_authors(self, round: int) -> _Support: ...  # noqa: A002
+    def votes(self, handle: int) -> _Support: ...
+    def blames(self, round: int, author: int) -> _Support: ...  # noqa: A002
+    def certificates(self, handle: int) -> _Support: ...
+    def approval(self, handle: int) -> _Support: ...
+    def certified_in_past(self, anchor: int, handle: int) -> bool: ...
+    def is_reachable(self, source: int, target: int, validators_only: bool) -> bool: ...
+    def order(self, leader: int, seed: _Bytes) -> _Handles: ...
+    def mark_committed(self, handles: npt.NDArray[np.uint64]) -> None: ...
+    def set_tip_round(self, round: int) -> None: ...  # noqa: A002
+    def set_issuer(self, issuer: int, bond: int, quota: int) -> None: ...
+    def select_uniform(
+        self, k: int, operators_only: bool, rng: int, times: int
+    ) -> tuple[_Handles, _Octets, int]: ...
+    def select_fair(self, k: int, tip_cost: int, times: int) -> tuple[_Handles, _Octets]: ...
+    def stats(self) -> tuple[int, int, int, int, int]: ...

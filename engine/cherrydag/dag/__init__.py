@@ -1,0 +1,1 @@
+"""The DAG above gc_round: `graph` holds it, `tips` selects parents, `pending` parks what is early."""

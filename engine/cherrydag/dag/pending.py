@@ -1,0 +1,158 @@
+"""Vertices that came before their parents: parked until these are in, within bounds.
+
+Nothing here trusts a peer: each has its own share of the places, and where a table is full, the entry
+farthest above the clock goes, since evicting the lowest would let a flooder push out what is needed next.
+"""
+
+import heapq
+from collections.abc import Iterable, Sequence
+from typing import Generic, NamedTuple, TypeVar
+
+from cherrydag.errors import ShapeError
+from cherrydag.primitives import Digest, Round
+
+T = TypeVar("T")
+"""What the owner parks with a digest: the decoded vertex."""
+
+
+class Missing(NamedTuple):
+    """A parent that somebody waits for: its round as the child's reference says, and its digest."""
+
+    round: Round
+    digest: Digest
+
+
+class Parked(NamedTuple, Generic[T]):
+    """A vertex that waits. `missing` are the parents that were not there when it came."""
+
+    round: Round
+    digest: Digest
+    peer: int
+    missing: tuple[Missing, ...]
+    vertex: T
+
+
+class PendingTable(Generic[T]):
+    """Parked vertices and the parents they wait for.
+
+    total_max and peer_max bound parked vertices, missing_max the distinct parents waited for. All >= 1.
+    """
+
+    __slots__ = ("_by_peer", "_children", "_farthest", "_parked", "_wanted", "limits")
+
+    def __init__(self, total_max: int, peer_max: int, missing_max: int) -> None:
+        if min(total_max, peer_max, missing_max) < 1:
+            raise ShapeError(f"bounds must be >= 1, got {total_max}, {peer_max}, {missing_max}")
+        self.limits = (total_max, peer_max, missing_max)
+        self._parked: dict[Digest, Parked[T]] = {}
+        self._wanted: dict[Digest, set[Missing]] = {}
+        self._children: dict[Digest, dict[Digest, None]] = {}
+        self._by_peer: dict[int, dict[Digest, Round]] = {}
+        self._farthest: list[tuple[int, Digest]] = []
+
+    def __len__(self) -> int:
+        return len(self._parked)
+
+    def __contains__(self, digest: Digest) -> bool:
+        return digest in self._parked
+
+    @property
+    def missing_count(self) -> int:
+        """Distinct parents waited for."""
+        return len(self._children)
+
+    def missing(self) -> list[Missing]:
+        """What to fetch: parents waited for that are not parked themselves, by (round, digest)."""
+        wanted = {ref for refs in self._wanted.values() for ref in refs if ref.digest not in self._parked}
+        return sorted(wanted)
+
+    def park(self, entry: Parked[T]) -> list[Parked[T]]:
+        """Park a vertex with at least one missing parent; return what was evicted to stay within bounds.
+
+        The entry itself comes back if it is the farthest, or waits for more than missing_max parents. A
+        peer that is at its bound evicts only its own entries. A digest that is parked already stays as it
+        is. O(log n) amortised plus its parents; a peer at its bound costs O(peer_max).
+        """
+        if not entry.missing:
+            raise ShapeError("missing: a vertex that waits for nothing is not parked")
+        if entry.digest in self._parked:
+            return []
+        total_max, peer_max, missing_max = self.limits
+        if len(set(entry.missing)) > missing_max:
+            return [entry]
+        self._add(entry)
+        evicted = []
+        if len(own := self._by_peer[entry.peer]) > peer_max:
+            evicted.append(self._remove(max(own, key=lambda digest: (own[digest], digest))))
+        while len(self._parked) > total_max or len(self._children) > missing_max:
+            evicted.append(self._remove(self._pop_farthest()))
+        return evicted
+
+    def resolve(self, digest: Digest) -> list[Parked[T]]:
+        """A vertex has entered the graph: take out what waited for it alone, by (round, digest)."""
+        ready = []
+        for child in list(self._children.get(digest, ())):
+            wanted = self._wanted[child]
+            wanted -= {ref for ref in wanted if ref.digest == digest}
+            if not wanted:
+                ready.append(child)
+        self._children.pop(digest, None)
+        return self._take(ready)
+
+    def set_gc_round(self, gc_round: Round) -> list[Parked[T]]:
+        """Drop what is parked at or below gc_round, and take out what now waits for nothing, since parents
+        at or below it are exempt; by (round, digest). O(all that is parked)."""
+        for digest in [d for d, entry in self._parked.items() if entry.round <= gc_round]:
+            self._remove(digest)
+        ready = []
+        for child, wanted in self._wanted.items():
+            exempt = {ref for ref in wanted if ref.round <= gc_round}
+            wanted -= exempt
+            self._forget(child, exempt)
+            if not wanted:
+                ready.append(child)
+        return self._take(ready)
+
+    def _add(self, entry: Parked[T]) -> None:
+        self._parked[entry.digest] = entry
+        self._wanted[entry.digest] = set(entry.missing)
+        for ref in entry.missing:
+            self._children.setdefault(ref.digest, {})[entry.digest] = None
+        self._by_peer.setdefault(entry.peer, {})[entry.digest] = entry.round
+        heapq.heappush(self._farthest, _farthest_first(entry))
+        if len(self._farthest) > 2 * self.limits[0] + 64:  # entries that left long ago
+            self._farthest = [_farthest_first(parked) for parked in self._parked.values()]
+            heapq.heapify(self._farthest)
+
+    def _pop_farthest(self) -> Digest:
+        while True:
+            negated, digest = heapq.heappop(self._farthest)
+            entry = self._parked.get(digest)
+            if entry is not None and entry.round == -negated:
+                return digest
+
+    def _remove(self, digest: Digest) -> Parked[T]:
+        entry = self._parked.pop(digest)
+        self._forget(digest, self._wanted.pop(digest))
+        own = self._by_peer[entry.peer]
+        del own[digest]
+        if not own:
+            del self._by_peer[entry.peer]
+        return entry
+
+    def _forget(self, child: Digest, refs: Iterable[Missing]) -> None:
+        for ref in refs:
+            waiting = self._children.get(ref.digest)
+            if waiting is not None:
+                waiting.pop(child, None)
+                if not waiting:
+                    del self._children[ref.digest]
+
+    def _take(self, ready: Sequence[Digest]) -> list[Parked[T]]:
+        return sorted(
+            (self._remove(digest) for digest in ready), key=lambda entry: (entry.round, entry.digest)
+        )
+
+
+def _farthest_first(entry: Parked[T]) -> tuple[int, Digest]:
+    return -entry.round, entry.digest
