@@ -1,6 +1,7 @@
 """Leaders: drawn by stake, the same everywhere, and swapped by what they did."""
 
 import itertools
+import os
 import random
 import subprocess
 import sys
@@ -40,7 +41,7 @@ def test_the_draw_does_not_depend_on_the_process() -> None:
     outputs = {
         subprocess.run(
             [sys.executable, "-c", code],
-            env={"PYTHONHASHSEED": seed, "PYTHONPATH": ":".join(sys.path)},
+            env={**os.environ, "PYTHONHASHSEED": seed, "PYTHONPATH": ":".join(sys.path)},
             cwd=__file__.rpartition("/")[0],
             capture_output=True,
             text=True,
