@@ -75,3 +75,12 @@ COMMIT_VERTICES_MAX: Final = 131_072
 
 COMMIT_BYTES_MAX: Final = 10 * 1024 * 1024
 """Largest frame of a commit: room for COMMIT_VERTICES_MAX references of the longer kind."""
+
+PEER_OTHERS: Final = 1 << 16
+"""First peer number that is no validator's."""
+
+COMMIT_SYNC_BATCH: Final = 100
+"""Commits that one request of commit sync asks for; who is that far behind a quorum uses it."""
+
+FETCH_REFS_MAX: Final = 1000
+"""Most vertices that one request asks for."""

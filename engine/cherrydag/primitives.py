@@ -28,3 +28,6 @@ ValidatorIndex = NewType("ValidatorIndex", int)
 
 TimestampMs = NewType("TimestampMs", int)
 """Unix time in milliseconds, u64."""
+
+Peer = NewType("Peer", int)
+"""A connected node as its host numbers it: a validator by its index, others from PEER_OTHERS on."""

@@ -41,7 +41,7 @@ class ValidatorVertex:
 
     ancestors: validator vertices, its own last one first. tips: operator vertices that it brings in.
     commit_votes: by ascending index. checkpoint: its signature of a checkpoint, if one is due. signature: of
-    signing_digest. header and digest follow from the other fields; the reference is `ref`.
+    signing_digest. header, digest and ref (by which others name it) follow from the other fields.
     Raises ShapeError if a field does not fit its place in the header: our bug. The rules are verify's.
     """
 
@@ -57,6 +57,7 @@ class ValidatorVertex:
     signature: bytes = UNSIGNED
     header: bytes = field(init=False, repr=False, compare=False)
     digest: Digest = field(init=False, repr=False, compare=False)
+    ref: VertexRef = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         check_widths("payload.root", [self.payload.root])
@@ -65,12 +66,8 @@ class ValidatorVertex:
         if self.checkpoint is not None:
             check_widths("checkpoint", self.checkpoint[1:3])
             check_widths("checkpoint.signature", self.checkpoint[3:], SIGNATURE_BYTES)
-        _seal(self, self._pack)
-
-    @property
-    def ref(self) -> VertexRef:
-        """The reference by which others name this vertex."""
-        return VertexRef(self.round, self.author, self.digest)
+        digest = _seal(self, self._pack)
+        object.__setattr__(self, "ref", VertexRef(self.round, self.author, digest))
 
     def signing_digest(self, chain: Chain) -> Digest:
         """The 32 bytes that the author signs: the header up to the signature, under the chain's key."""
@@ -124,17 +121,14 @@ class OperatorVertex:
     signature: bytes = UNSIGNED
     header: bytes = field(init=False, repr=False, compare=False)
     digest: Digest = field(init=False, repr=False, compare=False)
+    ref: OperatorRef = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         check_widths("issuer", [self.issuer])
         check_widths("payload.root", [self.payload.root])
         check_widths("signature", [self.signature], SIGNATURE_BYTES)
-        _seal(self, self._pack)
-
-    @property
-    def ref(self) -> OperatorRef:
-        """The reference by which others name this vertex."""
-        return OperatorRef(self.anchor_round, self.issuer, self.digest)
+        digest = _seal(self, self._pack)
+        object.__setattr__(self, "ref", OperatorRef(self.anchor_round, self.issuer, digest))
 
     def signing_digest(self, chain: Chain) -> Digest:
         """The 32 bytes that the issuer signs: the header up to the signature, under the chain's key."""
@@ -180,11 +174,13 @@ def genesis_vertices(committee: Committee, origin: Digest) -> tuple[ValidatorVer
     )
 
 
-def _seal(vertex: Vertex, pack: Callable[[], bytes]) -> None:
-    """Set header and digest."""
+def _seal(vertex: Vertex, pack: Callable[[], bytes]) -> Digest:
+    """Set header and digest; the digest."""
     try:
         header = pack()
     except struct.error as error:
         raise ShapeError(f"vertex: a field is out of range: {error}") from error
     object.__setattr__(vertex, "header", header)
-    object.__setattr__(vertex, "digest", crypto.hash_bytes(header, VERTEX_KEY))
+    digest = Digest(crypto.hash_bytes(header, VERTEX_KEY))
+    object.__setattr__(vertex, "digest", digest)
+    return digest

@@ -61,7 +61,7 @@ def test_golden_vectors() -> None:
 
 
 def test_the_lists_of_changes_name_every_field() -> None:
-    derived = {"header", "digest", "signature"}
+    derived = {"header", "digest", "ref", "signature"}
     assert {f.name for f in fields(validator_vertex())} - derived == set(VALIDATOR_CHANGES)
     assert {f.name for f in fields(operator_vertex())} - derived == set(OPERATOR_CHANGES)
 

@@ -61,6 +61,10 @@ class PendingTable(Generic[T]):
         """Distinct parents waited for."""
         return len(self._children)
 
+    def wants(self, digest: Digest) -> bool:
+        """Whether a parked vertex waits for this one."""
+        return digest in self._children
+
     def missing(self) -> list[Missing]:
         """What to fetch: parents waited for that are not parked themselves, by (round, digest)."""
         wanted = {ref for refs in self._wanted.values() for ref in refs if ref.digest not in self._parked}

@@ -1,0 +1,266 @@
+"""How a vertex that is valid alone enters the DAG: a vertex in context (consensus.md, 3).
+
+Everything here is this node's own policy or depends on what it has: a refusal is no verdict on the vertex,
+which may come again, or be fetched once something accepted refers to it.
+"""
+
+import heapq
+from enum import StrEnum
+from typing import NamedTuple
+
+from cherrydag.consensus.effects import Fetch, Report
+from cherrydag.consensus.outbox import Outbox
+from cherrydag.consensus.timing import Timing
+from cherrydag.dag.graph import Outcome
+from cherrydag.dag.pending import Missing, Parked, PendingTable
+from cherrydag.dag.window import Window
+from cherrydag.primitives import Peer, PublicKey, Round, TimestampMs
+from cherrydag.refs import AnyRef, round_of
+from cherrydag.vertex import OperatorVertex, ValidatorVertex, Vertex
+
+
+class Refusal(StrEnum):
+    """Why a vertex was not taken; stable codes, for counters and for tests."""
+
+    KNOWN = "known"
+    """It is in the window or parked already."""
+    STALE = "stale"
+    """Its round is at or below gc_round."""
+    FAR = "far"
+    """Its round is too far above ours."""
+    FUTURE = "future"
+    """Its timestamp is too far ahead of our clock."""
+    EARLY = "early"
+    """Its timestamp is a little ahead, and too many of this peer's vertices wait for theirs already."""
+    SLOT = "slot"
+    """Its author has another vertex in this round, and nothing accepted refers to this one."""
+    SEQ = "seq"
+    """Its issuer has another vertex of this seq, and nothing accepted refers to this one."""
+    UNBONDED = "unbonded"
+    """Its issuer has no bond, and nothing accepted refers to it."""
+    QUOTA = "quota"
+    """Its issuer has as many uncommitted vertices as he may, and nothing accepted refers to it."""
+    BEHIND = "behind"
+    """We are far behind and fetch commits instead of parking what comes."""
+    EVICTED = "evicted"
+    """It waits for parents, and the pending table keeps others."""
+    FULL = "full"
+    """The window is full, or so full that what is left of it is for validators' vertices."""
+    INVALID = "invalid"
+    """It contradicts the window: a parent's round is not below its own."""
+
+
+class Clock(NamedTuple):
+    """What acceptance needs to know of the moment. round: the highest with a quorum of stake, or our own."""
+
+    now_ms: TimestampMs
+    round: Round
+    is_behind: bool
+
+
+class Accepted(NamedTuple):
+    """A vertex that has entered the window, and the peer that it came from."""
+
+    vertex: Vertex
+    source: Peer
+
+
+class Acceptance:
+    """The door of one window: parks, releases, refuses. Refusals are counted by code."""
+
+    def __init__(self, window: Window, timing: Timing, outbox: Outbox) -> None:
+        self._window = window
+        self._timing = timing
+        self._outbox = outbox
+        self.pending: PendingTable[Vertex] = PendingTable(
+            timing.pending_max, timing.pending_peer_max, timing.missing_max
+        )
+        self._early: list[tuple[TimestampMs, int, Peer, Vertex]] = []
+        self._early_number = 0
+        self._early_by_peer: dict[Peer, int] = {}
+        self._reported: set[tuple[Round, int] | tuple[PublicKey, int]] = set()
+        self._seqs: dict[tuple[PublicKey, int], OperatorVertex] = {}
+        self._seqs_of_round: dict[Round, list[tuple[PublicKey, int]]] = {}
+        self._gc_round = window.graph.gc_round
+        self._quotas: dict[PublicKey, int] = {}
+        self._uncommitted: dict[PublicKey, int] = {}
+        self.refused: dict[Refusal, int] = dict.fromkeys(Refusal, 0)
+
+    def offer(self, vertex: Vertex, source: Peer, clock: Clock) -> list[Accepted]:
+        """Take a vertex that has passed verify; return what has entered because of it, parents first."""
+        window, digest = self._window, vertex.digest
+        round_ = vertex.round if isinstance(vertex, ValidatorVertex) else vertex.anchor_round
+        if round_ <= window.graph.gc_round:
+            return self._refuse(Refusal.STALE)
+        if window.graph.find(digest) is not None or digest in self.pending:
+            return self._refuse(Refusal.KNOWN)
+        if round_ > clock.round + self._timing.round_ahead_max:
+            return self._refuse(Refusal.FAR)
+        if clock.is_behind and round_ > clock.round and not self.pending.wants(digest):
+            return self._refuse(Refusal.BEHIND)
+        if vertex.timestamp_ms > clock.now_ms:
+            return self._wait_until_due(vertex, source, clock)
+        return self._enter([(vertex, source)])
+
+    def due(self, clock: Clock) -> list[Accepted]:
+        """Take the vertices whose timestamp has come."""
+        accepted: list[Accepted] = []
+        while self._early and self._early[0][0] <= clock.now_ms:
+            _, _, source, vertex = heapq.heappop(self._early)
+            self._early_by_peer[source] -= 1
+            if not self._early_by_peer[source]:
+                del self._early_by_peer[source]
+            accepted += self.offer(vertex, source, clock)
+        return accepted
+
+    @property
+    def due_ms(self) -> TimestampMs | None:
+        """When `due` has something to do."""
+        return self._early[0][0] if self._early else None
+
+    def restore(self, vertex: Vertex) -> Outcome:
+        """Take a vertex that was accepted before a restart, or that a certified commit holds."""
+        inserted = self._window.insert(vertex)
+        if inserted.outcome is Outcome.INSERTED:
+            self._note(vertex, alone=False)
+        return inserted.outcome
+
+    def release(self, vertex: Vertex) -> list[Accepted]:
+        """A restored vertex is in: take what was parked for it."""
+        return self._enter(
+            [(entry.vertex, Peer(entry.peer)) for entry in self.pending.resolve(vertex.digest)]
+        )
+
+    def set_gc_round(self, gc_round: Round) -> list[Accepted]:
+        """The window has risen: forget what lies below, take what waited for it."""
+        ready = self.pending.set_gc_round(gc_round)
+        for number in range(self._gc_round + 1, gc_round + 1):
+            for key in self._seqs_of_round.pop(Round(number), ()):
+                self._reported.discard(key)
+                del self._seqs[key]
+        self._reported = {key for key in self._reported if not _is_slot_below(key, gc_round)}
+        self._gc_round = gc_round
+        return self._enter([(entry.vertex, Peer(entry.peer)) for entry in ready])
+
+    def set_issuer(self, issuer: PublicKey, bond: int, quota: int) -> None:
+        """Who may issue: bond > 0, and at most `quota` uncommitted vertices in the window."""
+        self._window.set_issuer(issuer, bond, quota)
+        if bond:
+            self._quotas[issuer] = quota
+        else:
+            self._quotas.pop(issuer, None)
+
+    def settled(self, vertices: tuple[Vertex, ...]) -> None:
+        """These are committed or lost: they no longer count against their issuers' quotas."""
+        for vertex in vertices:
+            if isinstance(vertex, OperatorVertex):
+                left = self._uncommitted.get(vertex.issuer, 1) - 1
+                if left:
+                    self._uncommitted[vertex.issuer] = left
+                else:
+                    self._uncommitted.pop(vertex.issuer, None)
+
+    def _door(self, vertex: Vertex) -> Refusal | None:
+        """Rules for what nothing accepted refers to. Two in one slot are evidence even if refused."""
+        if isinstance(vertex, ValidatorVertex):
+            taken = self._window.graph.slot(vertex.round, vertex.author)
+            if not len(taken):
+                return None
+            self._report((vertex.round, vertex.author), vertex)
+            return Refusal.SLOT
+        if vertex.issuer not in self._quotas:
+            return Refusal.UNBONDED
+        if 4 * len(self._window) > 3 * self._window.limits.vertices:
+            return Refusal.FULL
+        if (vertex.issuer, vertex.seq) in self._seqs:
+            self._report((vertex.issuer, vertex.seq), vertex)
+            return Refusal.SEQ
+        if self._uncommitted.get(vertex.issuer, 0) >= self._quotas[vertex.issuer]:
+            return Refusal.QUOTA
+        return None
+
+    def _enter(self, waiting: list[tuple[Vertex, Peer]]) -> list[Accepted]:
+        """Insert vertices and, iteratively, what was parked for them."""
+        accepted: list[Accepted] = []
+        waiting.reverse()
+        while waiting:
+            vertex, source = waiting.pop()
+            wanted = self.pending.wants(vertex.digest)
+            # Also for what was parked: it may have lost its slot meanwhile.
+            if not wanted and (refusal := self._door(vertex)) is not None:
+                self._refuse(refusal)
+                continue
+            inserted = self._window.insert(vertex)
+            if inserted.outcome is Outcome.INSERTED:
+                self._note(vertex, alone=not wanted)
+                accepted.append(Accepted(vertex, source))
+                released = self.pending.resolve(vertex.digest)
+                waiting += [(entry.vertex, Peer(entry.peer)) for entry in reversed(released)]
+            elif inserted.outcome is Outcome.MISSING:
+                parents = self._window.parents_of(vertex)
+                self._park(vertex, source, [parents[place] for place in inserted.missing])
+            else:
+                self._refuse(_OUTCOMES[inserted.outcome])
+        return accepted
+
+    def _park(self, vertex: Vertex, source: Peer, missing: list[AnyRef]) -> None:
+        wanted = tuple(Missing(round_of(ref), ref.digest) for ref in missing)
+        entry: Parked[Vertex] = Parked(round_of(vertex.ref), vertex.digest, source, wanted, vertex)
+        evicted = self.pending.park(entry)
+        self.refused[Refusal.EVICTED] += len(evicted)
+        if vertex.digest in self.pending:
+            unknown = tuple(ref for ref in missing if ref.digest not in self.pending)
+            if unknown:
+                self._outbox.emit(Fetch(unknown, source))
+
+    def _note(self, vertex: Vertex, *, alone: bool) -> None:
+        """Bookkeeping of a vertex that is in the window now; alone: its slot or seq was free."""
+        if isinstance(vertex, OperatorVertex):
+            key = (vertex.issuer, vertex.seq)
+            self._uncommitted[vertex.issuer] = self._uncommitted.get(vertex.issuer, 0) + 1
+            if self._seqs.setdefault(key, vertex) is vertex:
+                self._seqs_of_round.setdefault(vertex.anchor_round, []).append(key)
+            else:
+                self._report(key, vertex)
+        elif not alone and len(self._window.graph.slot(vertex.round, vertex.author)) > 1:
+            self._report((vertex.round, vertex.author), vertex)
+
+    def _report(self, key: tuple[Round, int] | tuple[PublicKey, int], second: Vertex) -> None:
+        """Evidence, once for a slot or seq."""
+        if key in self._reported:
+            return
+        if isinstance(second, OperatorVertex):
+            first: Vertex = self._seqs[(second.issuer, second.seq)]
+        else:
+            slot = self._window.slot(second.round, second.author)
+            first = next(vertex for vertex in slot if vertex.digest != second.digest)
+        self._reported.add(key)
+        self._outbox.emit(Report(first, second))
+
+    def _wait_until_due(self, vertex: Vertex, source: Peer, clock: Clock) -> list[Accepted]:
+        if vertex.timestamp_ms > clock.now_ms + self._timing.future_ms:
+            return self._refuse(Refusal.FUTURE)
+        held = self._early_by_peer.get(source, 0)
+        if held >= self._timing.early_peer_max:
+            return self._refuse(Refusal.EARLY)
+        self._early_by_peer[source] = held + 1
+        self._early_number += 1
+        heapq.heappush(self._early, (vertex.timestamp_ms, self._early_number, source, vertex))
+        return []
+
+    def _refuse(self, refusal: Refusal) -> list[Accepted]:
+        self.refused[refusal] += 1
+        return []
+
+
+_OUTCOMES = {
+    Outcome.DUPLICATE: Refusal.KNOWN,
+    Outcome.STALE: Refusal.STALE,
+    Outcome.FAR: Refusal.FAR,
+    Outcome.FULL: Refusal.FULL,
+    Outcome.INVALID: Refusal.INVALID,
+}
+
+
+def _is_slot_below(key: tuple[Round, int] | tuple[PublicKey, int], gc_round: Round) -> bool:
+    return isinstance(key[0], int) and key[0] <= gc_round

@@ -1,0 +1,171 @@
+"""When a validator makes its next vertex, and what the vertex refers to (consensus.md, 3)."""
+
+from collections import deque
+from typing import NamedTuple
+
+from cherrydag.consensus.commit_votes import CommitVotes
+from cherrydag.consensus.main_chain import MainChain
+from cherrydag.consensus.rounds import Rounds
+from cherrydag.consensus.timing import Timing
+from cherrydag.dag.tips import SELECT_MAX, TipSelector
+from cherrydag.dag.window import Window
+from cherrydag.params import TIP_WINDOW
+from cherrydag.primitives import Digest, Round, TimestampMs, ValidatorIndex
+from cherrydag.refs import OperatorRef, VertexRef
+from cherrydag.verify import EpochRules
+from cherrydag.vertex import OperatorVertex, ValidatorVertex
+
+
+class Scene(NamedTuple):
+    """What a proposer looks at; it changes none of it but the selector's turns."""
+
+    window: Window
+    chain: MainChain
+    rounds: Rounds
+    votes: CommitVotes
+    selector: TipSelector
+
+
+class Proposer:
+    """Rounds, pace and parents of one validator's vertices. It makes none: the engine does."""
+
+    def __init__(self, rules: EpochRules, me: ValidatorIndex, timing: Timing, scene: Scene) -> None:
+        self._rules = rules
+        self._me = me
+        self._window, self._chain, self._rounds, self._votes, self._selector = scene
+        self._timing = timing
+        self._is_solo = len(rules.committee) == 1
+        n = len(rules.committee)
+        self._included = [-1] * n
+        self._highest = [0] * n
+        self._recent: deque[Digest] = deque(maxlen=timing.unreferenced_max + 1)
+        self._entered = (Round(0), TimestampMs(0))
+        self._idle_delay_ms = timing.min_round_delay_ms
+        self._floor = Round(0)
+        self._own_ms = TimestampMs(0)
+        self.own = VertexRef(Round(0), me, rules.genesis[me])
+        self.wake_ms: TimestampMs | None = None
+
+    def note(self, vertex: ValidatorVertex) -> None:
+        """A validator's vertex has entered the window, our own ones among them."""
+        author = vertex.author
+        if vertex.round > self._highest[author]:
+            self._highest[author] = vertex.round
+        if author == self._me:
+            for ref in vertex.ancestors:
+                self._included[ref.author] = max(self._included[ref.author], ref.round)
+            if vertex.round > self.own.round:
+                self.own = vertex.ref
+                self._recent.append(vertex.digest)
+
+    def raise_floor(self, round_: Round) -> None:
+        """Propose only above this round: we have signed in it, or may have."""
+        self._floor = max(self._floor, round_)
+
+    def proposed(self, now_ms: TimestampMs, *, is_busy: bool) -> None:
+        """Our vertex has been made: the next one waits its time."""
+        self._own_ms = now_ms
+        self._idle_delay_ms = self._paced_ms(is_busy=is_busy)
+        if not is_busy:
+            doubled = max(1, 2 * self._idle_delay_ms)
+            self._idle_delay_ms = min(doubled, self._timing.idle_round_delay_ms)
+
+    def next_round(self) -> Round | None:
+        """The round after our last vertex, if a quorum of stake is in that vertex's round.
+
+        Rounds that a quorum has committed already are passed over: whoever lags that much counts as faulty
+        in them, and nobody else may leave out a round, since letting the clock jump to whatever round is
+        seen loses liveness (Qiu, Xiao, Shao: IEEE S&P 2026).
+        """
+        chain = self._chain
+        committed = chain.leader_round + max(0, self._votes.quorum_index - chain.index)
+        base = Round(max(self.own.round, self._floor, committed))
+        return Round(base + 1) if self._rounds.has_quorum(base) else None
+
+    def ready(self, now_ms: TimestampMs, *, is_busy: bool) -> Round | None:
+        """The round to make a vertex for now, or None; then wake_ms says when to ask again, if time alone
+        can change the answer. is_busy: there is something to order."""
+        self.wake_ms = None
+        round_ = self.next_round()
+        if round_ is None or (self._is_solo and not is_busy):
+            return None
+        if self._entered[0] != round_:
+            self._entered = (round_, now_ms)
+        due_ms = self._due_ms(round_, now_ms, is_busy=is_busy)
+        if now_ms < due_ms:
+            self.wake_ms = due_ms
+            return None
+        return round_ if self._is_referenced() else None
+
+    def ancestors(self, round_: Round) -> tuple[VertexRef, ...]:
+        """Our last vertex, then the highest of each other author below the round that is new to us.
+
+        Of an equivocation the lowest digest is taken, and the others never, since rounds only rise.
+        """
+        others = (a for a in range(len(self._highest)) if a != self._me)
+        found = (self._newest(ValidatorIndex(author), round_) for author in others)
+        return (self.own, *(ref for ref in found if ref is not None))
+
+    def tips(self, round_: Round, tip_cost: int) -> tuple[OperatorRef, ...]:
+        """Operator vertices for a vertex of this round, by fair selection."""
+        self._selector.set_tip_round(Round(max(0, round_ - TIP_WINDOW)))
+        chosen = [
+            self._window.vertex(handle) for handle in self._selector.fair(SELECT_MAX, tip_cost).tolist()
+        ]
+        return tuple(
+            vertex.ref
+            for vertex in chosen
+            if isinstance(vertex, OperatorVertex) and vertex.anchor_round < round_
+        )
+
+    def _due_ms(self, round_: Round, now_ms: TimestampMs, *, is_busy: bool) -> TimestampMs:
+        """When to make the vertex, as things stand: C3 at once, C1 after the delay, C2 after the timeout."""
+        if self._is_solo or self._rounds.has_quorum(round_):
+            return TimestampMs(0)
+        pace_ms = self._paced_ms(is_busy=is_busy)
+        timeout_ms = self._timing.leader_timeout_ms + (0 if is_busy else pace_ms)
+        late_ms = TimestampMs(self._entered[1] + timeout_ms)
+        paced_ms = TimestampMs(self._own_ms + pace_ms)
+        if now_ms < paced_ms < late_ms:
+            return paced_ms  # the leader is looked at then
+        if self._has_leader(round_) and self._is_leader_judged(round_):
+            return min(late_ms, paced_ms)
+        return late_ms
+
+    def _paced_ms(self, *, is_busy: bool) -> int:
+        if is_busy:
+            self._idle_delay_ms = self._timing.min_round_delay_ms
+        return self._idle_delay_ms
+
+    def _has_leader(self, round_: Round) -> bool:
+        before = Round(round_ - 1)
+        graph = self._window.graph
+        return before <= graph.gc_round or len(graph.slot(before, self._chain.leader(before))) > 0
+
+    def _is_leader_judged(self, round_: Round) -> bool:
+        """Whether a quorum of the round before has voted for the leader of the one before, or blames it."""
+        judged = Round(max(0, round_ - 2))
+        graph = self._window.graph
+        if judged <= graph.gc_round:
+            return True
+        leader, quorum = self._chain.leader(judged), self._rules.committee.quorum
+        voted = any(graph.votes(handle).stake >= quorum for handle in graph.slot(judged, leader).tolist())
+        return voted or graph.blames(judged, leader).stake >= quorum
+
+    def _is_referenced(self) -> bool:
+        """Whether a quorum has linked our vertices, but for the newest few: else we talk to ourselves."""
+        if len(self._recent) <= self._timing.unreferenced_max:
+            return True
+        graph = self._window.graph
+        handle = graph.find(self._recent[0])
+        return handle is None or graph.approval(handle).stake >= self._rules.committee.quorum
+
+    def _newest(self, author: ValidatorIndex, below: Round) -> VertexRef | None:
+        if below == 1:
+            return VertexRef(Round(0), author, self._rules.genesis[author])
+        lowest = max(self._included[author], self._window.graph.gc_round, 0)
+        for number in range(min(below - 1, self._highest[author]), lowest, -1):
+            slot = self._window.slot(Round(number), author)
+            if slot:
+                return slot[0].ref
+        return None

@@ -1,0 +1,1 @@
+"""Between nodes, without sockets: messages, what to ask of whom, what to answer."""

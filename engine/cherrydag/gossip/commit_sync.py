@@ -1,0 +1,397 @@
+"""Catching up with the main chain by certified commits instead of by the DAG (consensus, 7).
+
+A quorum's votes for the last commit of a range certify it, its hash links certify the others, and these name
+every vertex by digest: nothing else needs a signature check. Who lies, cuts short or keeps silent costs time
+and is asked last.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from itertools import chain, count
+from typing import Final, NamedTuple
+
+from cherrydag.codec import vertex_parts
+from cherrydag.errors import PeerFault, invariant
+from cherrydag.gossip.certified import CommitLink, check_commits, check_vertices, check_votes
+from cherrydag.gossip.faults import SyncFault
+from cherrydag.gossip.messages import Commits, GetCommits, GetVertices, Vertices
+from cherrydag.gossip.ranges import CertifiedCommit, CommitRange, certified_links, first_gap, in_order
+from cherrydag.gossip.scores import PeerScores
+from cherrydag.gossip.server import RESPONSE_BYTES_MAX
+from cherrydag.params import COMMIT_SYNC_BATCH, FETCH_REFS_MAX
+from cherrydag.primitives import Digest, Peer
+from cherrydag.refs import AnyRef
+from cherrydag.verify import EpochRules
+from cherrydag.vertex import ValidatorVertex, Vertex
+
+_LATE_MAX: Final = 256
+
+
+class SyncLimits(NamedTuple):
+    """Bounds of commit sync; all >= 1.
+
+    batch: commits of a request, and the lag from which on commits are synced. batches_max: how far ahead of
+    the main chain commits are asked for and held. ranges_max, vertex_requests_max, vertex_requests_per_peer:
+    in flight at once. held_bytes_max: frames held and on their way, beyond which only the next commit's
+    vertices are asked for. response_bytes_max: what an answer can hold. timeout_ms: up to eight times that
+    while nobody answers in time. pause_ms, pause_max_ms: for which a peer that failed is not asked, doubling.
+    """
+
+    batch: int = COMMIT_SYNC_BATCH
+    batches_max: int = 3
+    ranges_max: int = 2
+    refs_per_request: int = FETCH_REFS_MAX
+    vertex_requests_max: int = 4
+    vertex_requests_per_peer: int = 2
+    held_bytes_max: int = 64 * 1024 * 1024
+    response_bytes_max: int = RESPONSE_BYTES_MAX
+    timeout_ms: int = 4000
+    pause_ms: int = 500
+    pause_max_ms: int = 30_000
+
+
+class _Request(NamedTuple):
+    """range_number: whose commits or vertices were asked for; refs: empty for commits."""
+
+    peer: Peer
+    range_number: int
+    refs: tuple[AnyRef, ...]
+    deadline_ms: int
+
+
+class CommitSync:
+    """Commit sync from our last commit on, (index, digest), within one epoch. Not for threads.
+
+    numbers: where request numbers come from; share it with whoever else sends requests. find: a vertex that
+    we have verified already, which then is not fetched. now_ms never sinks.
+    """
+
+    __slots__ = (
+        "_find",
+        "_handed",
+        "_head",
+        "_late",
+        "_limits",
+        "_now_ms",
+        "_numbers",
+        "_paused",
+        "_ranges",
+        "_requests",
+        "_rules",
+        "_scores",
+        "_stalls",
+        "_target",
+    )
+
+    def __init__(
+        self,
+        rules: EpochRules,
+        index: int,
+        digest: Digest,
+        *,
+        limits: SyncLimits | None = None,
+        numbers: Iterator[int] | None = None,
+        find: Callable[[AnyRef], Vertex | None] | None = None,
+    ) -> None:
+        self._rules = rules
+        self._limits = limits or SyncLimits()
+        self._numbers = numbers if numbers is not None else count(1)
+        self._find = find or (lambda _: None)
+        self._head = self._handed = CommitLink(index, digest)
+        self._target = index
+        self._paused = False
+        self._ranges: dict[int, CommitRange] = {}
+        self._requests: dict[int, _Request] = {}
+        self._late: dict[int, Peer] = {}
+        self._scores = PeerScores(self._limits.pause_ms, self._limits.pause_max_ms)
+        self._stalls = 0
+        self._now_ms = 0
+
+    # What the host tells
+
+    def set_peers(self, peers: Sequence[Peer], now_ms: int) -> None:
+        """Who can be asked. What others were asked for is asked again of these."""
+        for number in [n for n, request in self._requests.items() if request.peer not in peers]:
+            self._give_up(number)
+        self._scores.set_peers(peers)
+        self._now_ms = now_ms
+
+    def peer_index(self, peer: Peer, index: int) -> None:
+        """A peer is known, or says, to have the commits up to this index."""
+        self._scores.set_index(peer, index)
+
+    def set_target(self, quorum_index: int, now_ms: int) -> None:
+        """The highest index that a quorum has voted for. It does not sink."""
+        self._target = max(self._target, quorum_index)
+        self._now_ms = now_ms
+
+    def applied(self, index: int, digest: Digest) -> None:
+        """Our main chain has advanced to this commit, by commits from here or by its own decisions.
+
+        InvariantViolation if a quorum has certified another commit of this index.
+        """
+        if index <= self._head.commit_index:
+            return
+        self._head = CommitLink(index, digest)
+        certified = [held.commit_at(index) for held in self._ranges.values() if held.certified]
+        digests = [commit.digest for commit in certified if commit is not None]
+        if index == self._handed.commit_index:
+            digests.append(self._handed.digest)
+        invariant(all(known == digest for known in digests), "our commits are the certified ones", at=index)
+        if index >= self._handed.commit_index:
+            self._handed = self._head
+        for held in list(self._ranges.values()):
+            held.drop_up_to(index)
+            if held.last <= index:
+                self._drop(held)
+        self._trim()
+
+    def set_back_pressure(self, paused: bool) -> None:
+        """While commits pile up that are not executed yet, nothing is asked for and nothing handed out."""
+        self._paused = paused
+
+    # What the host asks
+
+    @property
+    def is_active(self) -> bool:
+        """Whether we are a batch behind a quorum, or have part of what we lack."""
+        return self._is_behind or bool(self._ranges)
+
+    def expects(self, peer: Peer, number: int) -> bool:
+        """Whether this peer was asked under this number, and has not answered."""
+        request = self._requests.get(number)
+        return (request is not None and request.peer == peer) or self._late.get(number) == peer
+
+    def lies(self, peer: Peer) -> int:
+        """How many false answers this peer has given."""
+        return self._scores.lies(peer)
+
+    @property
+    def held_bytes(self) -> int:
+        """Bytes of the frames of commits and vertices that wait here."""
+        return sum(held.held_bytes for held in self._ranges.values())
+
+    @property
+    def wake_at_ms(self) -> int | None:
+        """When to call `requests` at the latest if nothing else happens; None while there is nothing to do.
+
+        After every other call here `requests` may have something new too.
+        """
+        times = [request.deadline_ms for request in self._requests.values()]
+        if not self._paused and (self._gap() or any(held.is_wanting for held in self._ranges.values())):
+            pause_ends = self._scores.wake_at_ms(self._now_ms)
+            times += [] if pause_ends is None else [pause_ends]
+        return min(times, default=None)
+
+    def requests(self, now_ms: int) -> list[tuple[Peer, GetCommits | GetVertices]]:
+        """What to send now."""
+        self._now_ms = now_ms
+        self._expire(now_ms)
+        if self._paused:
+            return []
+        return [*self._ask_commits(now_ms), *self._ask_vertices(now_ms)]
+
+    def ready(self) -> list[CertifiedCommit]:
+        """The next commits whose vertices are all here, by index, each handed out once."""
+        found: list[CertifiedCommit] = []
+        while not self._paused:
+            index = self._handed.commit_index + 1
+            held = next((r for r in self._ranges.values() if r.certified and r.commit_at(index)), None)
+            taken = None if held is None else held.pop_complete()
+            if held is None or taken is None:
+                break
+            is_next = taken.commit.prev_digest == self._handed.digest
+            invariant(is_next, "certified commits form one chain", at=index)
+            self._handed = CommitLink(index, taken.commit.digest)
+            found.append(taken)
+            if not held.commits:
+                self._drop(held)
+        return found
+
+    # Commits
+
+    def on_commits(self, peer: Peer, message: Commits, now_ms: int) -> tuple[ValidatorVertex, ...]:
+        """Take an answer whose links hold and whose votes would make a quorum.
+
+        Returns these votes: verify them, every rule and signature, then call on_votes_verified with the
+        answer's number. Nothing if there is nothing to verify: no commit, or no longer needed.
+        Raises PeerFault with UNSOLICITED, COMMIT_RANGE, COMMIT_EPOCH, COMMIT_LINK, COMMIT_VERTICES, VOTE or
+        VOTE_STAKE.
+        """
+        self._now_ms = now_ms
+        request = self._take(peer, message.number, of_vertices=False)
+        held = None if request is None else self._ranges.get(message.number)
+        if held is None:
+            return ()
+        try:
+            votes = self._check(held, message)
+        except PeerFault:
+            self._drop(held)
+            self._scores.lied(peer, now_ms)
+            raise
+        if message.commits:
+            held.fill(message.commits)
+        else:
+            self._drop(held)
+            self._scores.failed(peer, now_ms)
+        return votes
+
+    def on_votes_verified(self, number: int, all_valid: bool, now_ms: int) -> None:
+        """The votes that on_commits returned for this number are valid, or not all of them."""
+        self._now_ms = now_ms
+        held = self._ranges.get(number)
+        if held is None or held.certified or not held.commits:
+            return
+        if not all_valid:
+            self._drop(held)
+            self._scores.lied(held.peer, now_ms)
+            return
+        self._stalls = 0
+        self._rate(held.peer, is_whole=held.is_whole, size=held.held_bytes, now_ms=now_ms)
+        held.certify(self._find)
+        held.drop_up_to(self._handed.commit_index)
+        if not held.commits:
+            self._drop(held)
+        self._trim()
+
+    def _check(self, held: CommitRange, message: Commits) -> tuple[ValidatorVertex, ...]:
+        commits, votes = message.commits, message.votes
+        if not commits:
+            if votes:
+                raise PeerFault(SyncFault.COMMIT_RANGE, f"votes: expected none without a commit, got {len(votes)}")
+            return ()
+        committee = self._rules.committee
+        known = [self._head, self._handed, *certified_links(self._ranges.values())]
+        check_commits(commits, held.first, held.last, committee.epoch, known)
+        return check_votes(votes, commits[-1], committee)
+
+    # Vertices
+
+    def on_vertices(self, peer: Peer, message: Vertices, now_ms: int) -> None:
+        """Take vertices of certified commits: a digest and a payload root are all there is to check.
+
+        Raises PeerFault with UNSOLICITED, TOO_MANY, NOT_ASKED or PAYLOAD, and takes nothing of the answer.
+        """
+        self._now_ms = now_ms
+        request = self._take(peer, message.number, of_vertices=True)
+        held = None if request is None else self._ranges.get(request.range_number)
+        if request is None or held is None:
+            return
+        try:
+            check_vertices(message.vertices, request.refs, self._rules.chain)
+        except PeerFault:
+            held.give_back(request.refs)
+            self._scores.lied(peer, now_ms)
+            raise
+        held.add(message.vertices)
+        held.give_back(request.refs)
+        if message.vertices:
+            self._stalls = 0
+        is_whole = len(message.vertices) == len(request.refs)
+        size = sum(map(len, chain.from_iterable(map(vertex_parts, message.vertices))))
+        self._rate(peer, is_whole=is_whole, size=size, now_ms=now_ms)
+
+    def _rate(self, peer: Peer, *, is_whole: bool, size: int, now_ms: int) -> None:
+        """A true answer: a part may be all that the peer has or may send, but must not be its habit."""
+        if is_whole:
+            self._scores.delivered(peer)
+        elif size < self._limits.response_bytes_max // 2:
+            self._scores.failed(peer, now_ms)
+
+    # Requests
+
+    @property
+    def _is_behind(self) -> bool:
+        return self._target - self._head.commit_index >= self._limits.batch
+
+    def _gap(self) -> tuple[int, int] | None:
+        """The lowest indices that should be asked for and are not."""
+        first = max(self._head.commit_index, self._handed.commit_index) + 1
+        limit = min(self._target, self._head.commit_index + self._limits.batches_max * self._limits.batch)
+        lacking = first_gap(self._ranges.values(), first, limit if self._is_behind else 0)
+        return lacking and (lacking[0], min(lacking[1], lacking[0] + self._limits.batch - 1))
+
+    def _ask_commits(self, now_ms: int) -> Iterator[tuple[Peer, GetCommits]]:
+        busy = [request.peer for request in self._requests.values() if not request.refs]
+        while len(busy) < self._limits.ranges_max and (gap := self._gap()):
+            first, last = gap
+            peer = self._scores.best(last, None, now_ms, busy)
+            if peer is None:
+                return
+            number = self._open(peer, None, (), now_ms)
+            self._ranges[number] = CommitRange(number, peer, first, last)
+            busy.append(peer)
+            yield peer, GetCommits(number, first, last)
+
+    def _ask_vertices(self, now_ms: int) -> Iterator[tuple[Peer, GetVertices]]:
+        for held in in_order(self._ranges.values()):
+            while held.is_wanting:
+                in_flight = [request.peer for request in self._requests.values() if request.refs]
+                if len(in_flight) >= self._limits.vertex_requests_max:
+                    return
+                on_their_way = len(in_flight) * self._limits.response_bytes_max
+                is_full = self.held_bytes + on_their_way >= self._limits.held_bytes_max
+                is_next = held.commits[0].index == self._handed.commit_index + 1
+                if is_full and (in_flight or not is_next):
+                    return
+                per_peer = self._limits.vertex_requests_per_peer
+                busy = [peer for peer in in_flight if in_flight.count(peer) >= per_peer]
+                peer = self._scores.best(held.last, held.peer, now_ms, busy)
+                if peer is None:
+                    return
+                refs = held.take_refs(self._limits.refs_per_request, of_first=is_full)
+                if not refs:
+                    break
+                yield peer, GetVertices(self._open(peer, held, refs, now_ms), refs)
+
+    def _open(self, peer: Peer, held: CommitRange | None, refs: tuple[AnyRef, ...], now_ms: int) -> int:
+        number = next(self._numbers)
+        # While nobody at all answers in time, the links may be slow: give them more of it.
+        patience = min(self._stalls // max(1, len(self._scores)), 3)
+        deadline_ms = now_ms + (self._limits.timeout_ms << patience)
+        range_number = number if held is None else held.number
+        self._requests[number] = _Request(peer, range_number, refs, deadline_ms)
+        self._scores.asked(peer)
+        return number
+
+    def _take(self, peer: Peer, number: int, *, of_vertices: bool) -> _Request | None:
+        """The open request of this number, closed; None if the answer comes too late."""
+        request = self._requests.get(number)
+        if request is not None and request.peer == peer and bool(request.refs) == of_vertices:
+            del self._requests[number]
+            return request
+        if self._late.get(number) != peer:
+            raise PeerFault(SyncFault.UNSOLICITED, f"number: peer {peer} was not asked this under {number}")
+        del self._late[number]
+        return None
+
+    def _expire(self, now_ms: int) -> None:
+        for number in [n for n, request in self._requests.items() if request.deadline_ms <= now_ms]:
+            self._scores.failed(self._requests[number].peer, now_ms)
+            self._stalls += 1
+            self._give_up(number)
+
+    def _give_up(self, number: int) -> None:
+        """Expect no answer any more: what was asked for is to be asked for again."""
+        request = self._requests.pop(number)
+        self._late[number] = request.peer
+        if len(self._late) > _LATE_MAX:
+            del self._late[next(iter(self._late))]
+        held = self._ranges.get(request.range_number)
+        if held is not None and request.refs:
+            held.give_back(request.refs)
+        elif held is not None:
+            self._drop(held)
+
+    def _drop(self, held: CommitRange) -> None:
+        del self._ranges[held.number]
+        for number in [n for n, r in self._requests.items() if r.range_number == held.number]:
+            self._give_up(number)
+
+    def _trim(self) -> None:
+        """Once less than a batch is lacking, give up what nothing certified waits for."""
+        if self._is_behind:
+            return
+        for held in reversed(in_order(self._ranges.values())):
+            if held.certified:
+                return
+            self._drop(held)

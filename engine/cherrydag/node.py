@@ -1,0 +1,373 @@
+"""One node without its host: routes messages between peers, consensus, fetch and commit sync. No rules here.
+
+Every input is a method that takes the moment and returns effects to be performed in order. Verification,
+durable writes and execution are effects too; their results come back as inputs.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from itertools import count
+from typing import NamedTuple, TypeAlias
+
+from cherrydag.consensus.effects import AskNewest, Effect, Fetch, Ticket
+from cherrydag.consensus.engine import Engine, Identity
+from cherrydag.consensus.main_chain import ChainParams
+from cherrydag.consensus.ports import PayloadSource, Signer, SignState, Store
+from cherrydag.consensus.timing import Timing
+from cherrydag.errors import PeerFault
+from cherrydag.gossip.commit_sync import CommitSync
+from cherrydag.gossip.faults import SyncFault
+from cherrydag.gossip.fetcher import Fetcher, FetchLimits
+from cherrydag.gossip.messages import (
+    Commits,
+    GetCommits,
+    GetNewest,
+    GetVertices,
+    Message,
+    Newest,
+    Push,
+    Vertices,
+)
+from cherrydag.gossip.server import Server
+from cherrydag.params import PEER_OTHERS
+from cherrydag.primitives import Digest, Peer, PublicKey, TimestampMs, ValidatorIndex
+from cherrydag.refs import AnyRef, round_of
+from cherrydag.verify import EpochRules, VertexFault
+from cherrydag.vertex import OperatorVertex, ValidatorVertex, Vertex
+
+
+@dataclass(frozen=True, slots=True)
+class Send:
+    """Send a message to one peer."""
+
+    peer: Peer
+    message: Message
+
+
+@dataclass(frozen=True, slots=True)
+class Verify:
+    """Check these vertices alone, signatures included; then report the faults under this job."""
+
+    job: int
+    vertices: tuple[Vertex, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Penalise:
+    """A peer broke a rule of the protocol. code: stable; reason: names field and limit."""
+
+    peer: Peer
+    code: str
+    reason: str
+
+
+NodeEffect: TypeAlias = Effect | Send | Verify | Penalise
+
+DEFAULT_FETCH = FetchLimits()
+
+
+@dataclass(frozen=True, slots=True)
+class NodeConfig:
+    """What a node is and how it behaves.
+
+    me: index of the validator that it is; None for a node that does not vote. seed: 16 secret bytes of the
+    process. origin: the digest that the epoch's first commit continues; None for the genesis'. jobs_max:
+    verifications of one peer's pushes under way; more are dropped.
+    """
+
+    rules: EpochRules
+    me: ValidatorIndex | None
+    chain: ChainParams
+    timing: Timing
+    seed: bytes
+    fetch: FetchLimits = DEFAULT_FETCH
+    origin: Digest | None = None
+    jobs_max: int = 256
+
+
+class _Job(NamedTuple):
+    """Vertices under verification. message: what they came in."""
+
+    peer: Peer
+    message: Message
+    vertices: tuple[Vertex, ...]
+
+
+@dataclass(slots=True)
+class _Peers:
+    """Who is connected, and how many verifications each has under way."""
+
+    connected: dict[Peer, None] = field(default_factory=dict)
+    jobs: dict[Peer, int] = field(default_factory=dict)
+
+
+class Node:
+    """Wires one Engine, Fetcher, CommitSync and Server.
+
+    signer, sign_state and payloads are a validator's; of another node they are never used.
+    """
+
+    def __init__(
+        self,
+        config: NodeConfig,
+        signer: Signer,
+        sign_state: SignState,
+        payloads: PayloadSource,
+        store: Store,
+    ) -> None:
+        rules = config.rules
+        self._config = config
+        self._me = config.me
+        identity = None if config.me is None else Identity(config.me, signer, sign_state, payloads)
+        self.engine = Engine(rules, config.chain, config.timing, identity, store, config.seed, config.origin)
+        numbers = count(1)
+        turn = int.from_bytes(config.seed[8:], "little")
+        self.fetcher = Fetcher(config.fetch, numbers, turn)
+        self.commit_sync: CommitSync | None = None
+        self._numbers = numbers
+        self.server = Server(rules.committee, self.engine.window, store, store.newest)
+        self._peers = _Peers()
+        self._jobs: dict[int, _Job] = {}
+        self._effects: list[NodeEffect] = []
+        self._asked: dict[int, Peer] = {}
+        self._seen_index = 0
+        self.wake_at_ms: int | None = None
+        """When to call on_tick if nothing happens before; None: never."""
+
+    # Inputs
+
+    def start(self, now_ms: TimestampMs, executed_index: int = 0) -> list[NodeEffect]:
+        """Recover from the store. executed_index: of the last commit whose execution is durable."""
+        effects = self.engine.start(now_ms, executed_index)
+        chain = self.engine.chain
+        self.commit_sync = CommitSync(
+            self._config.rules, chain.index, chain.digest, numbers=self._numbers, find=self._find
+        )
+        self._set_peers(now_ms)
+        self._route(effects, now_ms)
+        return self._take(now_ms)
+
+    def on_connected(self, peer: Peer, now_ms: TimestampMs) -> list[NodeEffect]:
+        """A peer can be spoken to. Validators have their index as number, others from PEER_OTHERS on."""
+        self._peers.connected[peer] = None
+        self._set_peers(now_ms)
+        return self._take(now_ms)
+
+    def on_disconnected(self, peer: Peer, now_ms: TimestampMs) -> list[NodeEffect]:
+        """A peer is gone."""
+        self._peers.connected.pop(peer, None)
+        self._asked = {number: asked for number, asked in self._asked.items() if asked != peer}
+        self.fetcher.gone(peer, now_ms)
+        self._set_peers(now_ms)
+        return self._take(now_ms)
+
+    def on_message(self, peer: Peer, message: Message, now_ms: TimestampMs) -> list[NodeEffect]:
+        """A peer says something. Whatever it is, at worst the peer is penalised."""
+        try:
+            self._on_message(peer, message, now_ms)
+        except PeerFault as fault:
+            self._effects.append(Penalise(peer, fault.code, str(fault)))
+        return self._take(now_ms)
+
+    def on_verified(
+        self, job: int, faults: Sequence[VertexFault | None], now_ms: TimestampMs
+    ) -> list[NodeEffect]:
+        """The verdicts on a job's vertices, in order."""
+        peer, message, vertices = self._jobs.pop(job)
+        self._count_job(peer, -1)
+        good = []
+        for vertex, fault in zip(vertices, faults, strict=True):
+            if fault is None:
+                good.append(vertex)
+                continue
+            if fault is not VertexFault.PAYLOAD_ROOT:
+                self.fetcher.arrived(vertex.digest)
+            self._effects.append(Penalise(peer, fault, f"vertex {vertex.digest.hex()}"))
+        if isinstance(message, Commits):
+            if self.commit_sync is not None:
+                self.commit_sync.on_votes_verified(message.number, len(good) == len(vertices), now_ms)
+                self._apply_certified(now_ms)
+        elif isinstance(message, Newest):
+            own = [vertex for vertex in good if isinstance(vertex, ValidatorVertex)]
+            self._enter(own, self.engine.on_newest(own, peer, now_ms), now_ms)
+        else:
+            self._enter(good, self.engine.on_vertices(good, peer, now_ms), now_ms)
+        return self._take(now_ms)
+
+    def on_persisted(self, ticket: Ticket, now_ms: TimestampMs) -> list[NodeEffect]:
+        """All writes up to this ticket are durable."""
+        self._route(self.engine.on_persisted(ticket, now_ms), now_ms)
+        return self._take(now_ms)
+
+    def on_executed(self, index: int, state_root: Digest | None, now_ms: TimestampMs) -> list[NodeEffect]:
+        """A commit has been executed; the state root if a checkpoint follows it."""
+        self._route(self.engine.on_executed(index, state_root), now_ms)
+        return self._take(now_ms)
+
+    def on_payload(self, now_ms: TimestampMs) -> list[NodeEffect]:
+        """The payload source has something."""
+        self._route(self.engine.on_payload(now_ms), now_ms)
+        return self._take(now_ms)
+
+    def on_tick(self, now_ms: TimestampMs) -> list[NodeEffect]:
+        """wake_at_ms has come."""
+        self._route(self.engine.on_tick(now_ms), now_ms)
+        return self._take(now_ms)
+
+    def submit_vertex(self, vertex: OperatorVertex, now_ms: TimestampMs) -> list[NodeEffect]:
+        """An operator vertex that this node has made; it must have passed verify."""
+        own = Peer(PEER_OTHERS - 1)
+        self._enter([vertex], self.engine.on_vertices([vertex], own, now_ms), now_ms)
+        return self._take(now_ms)
+
+    def set_issuer(self, issuer: PublicKey, bond: int, quota: int) -> None:
+        """An operator's bond and quota, as the executed state says."""
+        self.engine.set_issuer(issuer, bond, quota)
+
+    # Messages
+
+    def _on_message(self, peer: Peer, message: Message, now_ms: TimestampMs) -> None:
+        sync = self.commit_sync
+        if isinstance(message, Push):
+            self._on_push(peer, message)
+        elif isinstance(message, Vertices):
+            if sync is not None and sync.expects(peer, message.number):
+                sync.on_vertices(peer, message, now_ms)
+                self._apply_certified(now_ms)
+            else:
+                self._verify(peer, message, self.fetcher.on_reply(peer, message, now_ms))
+        elif isinstance(message, GetVertices):
+            self._effects.append(Send(peer, self.server.vertices(message)))
+        elif isinstance(message, GetCommits):
+            self._effects.append(Send(peer, self.server.commits(message)))
+        elif isinstance(message, Commits):
+            if sync is not None:
+                self._verify(peer, message, sync.on_commits(peer, message, now_ms))
+                self._apply_certified(now_ms)
+        elif isinstance(message, GetNewest):
+            self._effects.append(Send(peer, self.server.newest(message)))
+        else:
+            self._on_newest(peer, message, now_ms)
+
+    def _on_push(self, peer: Peer, message: Push) -> None:
+        vertex = message.vertex
+        engine = self.engine
+        if engine.window.graph.find(vertex.digest) is not None:
+            return
+        if vertex.digest in engine.acceptance.pending:
+            return
+        if self._peers.jobs.get(peer, 0) < self._config.jobs_max:
+            self._verify(peer, message, (vertex,))
+
+    def _on_newest(self, peer: Peer, message: Newest, now_ms: TimestampMs) -> None:
+        if self._asked.pop(message.number, None) != peer or message.author != self._me:
+            raise PeerFault(
+                SyncFault.UNSOLICITED, f"number: peer {peer} was not asked under {message.number}"
+            )
+        if any(vertex.author != self._me for vertex in message.vertices):
+            raise PeerFault(SyncFault.NOT_ASKED, "vertices: one is of another author than asked for")
+        if message.vertices:
+            self._verify(peer, message, message.vertices)
+        else:
+            self._route(self.engine.on_newest((), peer, now_ms), now_ms)
+
+    def _verify(self, peer: Peer, message: Message, vertices: Sequence[Vertex]) -> None:
+        if not vertices:
+            return
+        job = next(self._numbers)
+        self._jobs[job] = _Job(peer, message, tuple(vertices))
+        self._count_job(peer, 1)
+        self._effects.append(Verify(job, tuple(vertices)))
+
+    def _count_job(self, peer: Peer, change: int) -> None:
+        left = self._peers.jobs.get(peer, 0) + change
+        if left:
+            self._peers.jobs[peer] = left
+        else:
+            self._peers.jobs.pop(peer, None)
+
+    # Between the parts
+
+    def _enter(self, vertices: Sequence[Vertex], effects: Sequence[Effect], now_ms: TimestampMs) -> None:
+        """The engine has looked at these: what it took is wanted no more."""
+        engine = self.engine
+        for vertex in vertices:
+            digest = vertex.digest
+            if len(self.fetcher) and (
+                engine.window.graph.find(digest) is not None
+                or digest in engine.acceptance.pending
+                or round_of(vertex.ref) <= engine.chain.gc_round
+            ):
+                self.fetcher.arrived(digest)
+            if isinstance(vertex, ValidatorVertex) and vertex.commit_votes and self.commit_sync:
+                index = engine.commit_votes.highest(vertex.author)
+                self.commit_sync.peer_index(Peer(vertex.author), index)
+        self._route(effects, now_ms)
+
+    def _apply_certified(self, now_ms: TimestampMs) -> None:
+        if self.commit_sync is None:
+            return
+        for commit, vertices in self.commit_sync.ready():
+            self._enter(vertices, self.engine.on_certified(commit, vertices, now_ms), now_ms)
+
+    def _route(self, effects: Sequence[Effect], now_ms: TimestampMs) -> None:
+        for effect in effects:
+            if isinstance(effect, Fetch):
+                self.fetcher.want(effect.refs, effect.source, now_ms)
+            elif isinstance(effect, AskNewest):
+                self._ask_newest()
+            else:
+                self._effects.append(effect)
+
+    def _ask_newest(self) -> None:
+        if self._me is None:
+            return
+        self._asked.clear()
+        for peer in self._peers.connected:
+            if peer < PEER_OTHERS:
+                number = next(self._numbers)
+                self._asked[number] = peer
+                self._effects.append(Send(peer, GetNewest(number, self._me)))
+
+    def _find(self, ref: AnyRef) -> Vertex | None:
+        """A vertex that is here and verified."""
+        vertex = self.engine.window.get(ref.digest)
+        return vertex if vertex is not None and vertex.ref == ref else None
+
+    def _set_peers(self, now_ms: TimestampMs) -> None:
+        validators = sorted(peer for peer in self._peers.connected if peer < PEER_OTHERS)
+        self.fetcher.set_peers(validators)
+        if self.commit_sync is not None:
+            self.commit_sync.set_peers(validators, now_ms)
+
+    def _take(self, now_ms: TimestampMs) -> list[NodeEffect]:
+        """The effects of this input, with what fetch and commit sync have to ask now."""
+        self._follow_chain()
+        wake_ms: int | None = self.engine.wake_at_ms
+        if len(self.fetcher) or self.fetcher.wake_at_ms is not None:
+            self._effects += [Send(peer, request) for peer, request in self.fetcher.requests(now_ms)]
+            wake_ms = _earlier(wake_ms, self.fetcher.wake_at_ms)
+        sync = self.commit_sync
+        if sync is not None and (self.engine.is_behind or sync.is_active):
+            sync.set_target(self.engine.commit_votes.quorum_index, now_ms)
+            self._effects += [Send(peer, ask) for peer, ask in sync.requests(now_ms)]
+            wake_ms = _earlier(wake_ms, sync.wake_at_ms)
+        self.wake_at_ms = wake_ms
+        taken, self._effects = self._effects, []
+        return taken
+
+    def _follow_chain(self) -> None:
+        """The main chain has grown: fetch and commit sync let go of what it has left behind."""
+        chain = self.engine.chain
+        if chain.index == self._seen_index:
+            return
+        self._seen_index = chain.index
+        self.fetcher.set_gc_round(chain.gc_round)
+        if self.commit_sync is not None:
+            self.commit_sync.applied(chain.index, chain.digest)
+
+
+def _earlier(one_ms: int | None, other_ms: int | None) -> int | None:
+    if one_ms is None or other_ms is None:
+        return other_ms if one_ms is None else one_ms
+    return min(one_ms, other_ms)

@@ -1,0 +1,1 @@
+"""Where vertices and commits are kept."""
