@@ -4,13 +4,14 @@ Every input is a method that takes the moment and returns effects to be performe
 durable writes and execution are effects too; their results come back as inputs.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from itertools import count
 from typing import NamedTuple, TypeAlias
 
+from cherrydag.consensus.author import Identity
 from cherrydag.consensus.effects import AskNewest, Effect, Fetch, Ticket
-from cherrydag.consensus.engine import Engine, Identity
+from cherrydag.consensus.engine import Engine
 from cherrydag.consensus.main_chain import ChainParams
 from cherrydag.consensus.ports import PayloadSource, Signer, SignState, Store
 from cherrydag.consensus.timing import Timing
@@ -150,6 +151,8 @@ class Node:
     def on_connected(self, peer: Peer, now_ms: TimestampMs) -> list[NodeEffect]:
         """A peer can be spoken to. Validators have their index as number, others from PEER_OTHERS on."""
         self._peers.connected[peer] = None
+        if not self.engine.is_recovered:
+            self._ask_newest([peer])
         self._set_peers(now_ms)
         return self._take(now_ms)
 
@@ -315,16 +318,15 @@ class Node:
             if isinstance(effect, Fetch):
                 self.fetcher.want(effect.refs, effect.source, now_ms)
             elif isinstance(effect, AskNewest):
-                self._ask_newest()
+                self._asked.clear()
+                self._ask_newest(self._peers.connected)
             else:
                 self._effects.append(effect)
 
-    def _ask_newest(self) -> None:
-        if self._me is None:
-            return
-        self._asked.clear()
-        for peer in self._peers.connected:
-            if peer < PEER_OTHERS:
+    def _ask_newest(self, peers: Iterable[Peer]) -> None:
+        """Ask validators for our own newest vertex."""
+        for peer in peers:
+            if peer < PEER_OTHERS and self._me is not None:
                 number = next(self._numbers)
                 self._asked[number] = peer
                 self._effects.append(Send(peer, GetNewest(number, self._me)))

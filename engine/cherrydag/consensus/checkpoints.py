@@ -14,7 +14,7 @@ KEPT_MAX = 4
 class Checkpoints:
     """Collects checkpoint votes of one epoch and tells when a quorum has signed."""
 
-    __slots__ = ("_chain", "_committee", "_signed", "_votes", "certified", "due", "own")
+    __slots__ = ("_chain", "_committee", "_due", "_signed", "_votes", "certified", "own")
 
     def __init__(self, chain: Chain, committee: Committee) -> None:
         self._chain = chain
@@ -22,7 +22,7 @@ class Checkpoints:
         self._votes: dict[ValidatorIndex, dict[int, CheckpointVote]] = {}
         self.own: dict[int, Checkpoint] = {}
         self.certified: CheckpointCertificate | None = None
-        self.due: CheckpointVote | None = None
+        self._due: CheckpointVote | None = None
 
     def on_executed(self, index: int, commit_digest: Digest, root: Digest, signer: Signer | None) -> None:
         """The state after a checkpoint's commit is known: sign it, for our next vertex to carry."""
@@ -32,7 +32,12 @@ class Checkpoints:
             del self.own[old]
         if signer is not None:
             signature = signer.sign(checkpoint.signing_digest(self._chain))
-            self.due = CheckpointVote(index, commit_digest, root, signature)
+            self._due = CheckpointVote(index, commit_digest, root, signature)
+
+    def take_due(self) -> CheckpointVote | None:
+        """Our vote that no vertex carries yet; taken out."""
+        due, self._due = self._due, None
+        return due
 
     def note(self, vertex: ValidatorVertex) -> CheckpointCertificate | None:
         """Count a vertex's checkpoint vote; the certificate if it makes a new, higher one."""

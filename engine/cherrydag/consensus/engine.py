@@ -4,16 +4,14 @@ Vertices that come in have passed verify, signatures included. Every method take
 the host has to do; the host calls on_tick at wake_at_ms.
 """
 
-from collections import deque
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
 
-from cherrydag.commit import Commit, CommitVote
+from cherrydag.commit import Commit
 from cherrydag.consensus.acceptance import Acceptance, Accepted, Clock
+from cherrydag.consensus.author import VOTES_KEPT_MAX, Author, Identity
 from cherrydag.consensus.checkpoints import Checkpoints
 from cherrydag.consensus.commit_votes import CommitVotes
 from cherrydag.consensus.effects import (
-    AskNewest,
     Broadcast,
     Certified,
     Diverged,
@@ -26,8 +24,8 @@ from cherrydag.consensus.effects import (
 )
 from cherrydag.consensus.main_chain import ChainParams, Extension, MainChain
 from cherrydag.consensus.outbox import Outbox
-from cherrydag.consensus.ports import PayloadSource, Signer, SignMark, SignState, Store
-from cherrydag.consensus.proposer import Proposer, Scene
+from cherrydag.consensus.ports import Store
+from cherrydag.consensus.proposer import Scene
 from cherrydag.consensus.recovery import load
 from cherrydag.consensus.rounds import Rounds
 from cherrydag.consensus.timing import Timing
@@ -35,27 +33,13 @@ from cherrydag.dag.graph import Limits, Outcome
 from cherrydag.dag.tips import TipSelector
 from cherrydag.dag.window import Window
 from cherrydag.errors import invariant
-from cherrydag.params import COMMIT_SYNC_BATCH, COMMIT_VERTICES_MAX, COMMIT_VOTES_MAX
-from cherrydag.payload import EMPTY_PAYLOAD
+from cherrydag.params import COMMIT_SYNC_BATCH, COMMIT_VERTICES_MAX
 from cherrydag.primitives import Digest, Peer, PublicKey, Round, TimestampMs, ValidatorIndex
 from cherrydag.verify import EpochRules
 from cherrydag.vertex import OperatorVertex, ValidatorVertex, Vertex
 
-VOTES_KEPT_MAX = 10 * COMMIT_VOTES_MAX
-"""Commit votes that wait for our next vertices; who lags by more leaves the oldest out."""
-
 WINDOW = Limits(vertices=COMMIT_VERTICES_MAX)
 """A window holds no more vertices than one commit may order, so no commit can order too many."""
-
-
-@dataclass(frozen=True, slots=True)
-class Identity:
-    """A validator: its index in the committee, its key, where its sign mark is, what its vertices carry."""
-
-    me: ValidatorIndex
-    signer: Signer
-    sign_state: SignState
-    payloads: PayloadSource
 
 
 class Engine:
@@ -77,11 +61,7 @@ class Engine:
     ) -> None:
         committee = rules.committee
         self._rules = rules
-        self._timing = timing
-        self._identity = identity
         self._store = store
-        self._quorum = committee.quorum
-        self._is_solo = len(committee) == 1
         self._outbox = Outbox()
         self.window = Window([member.stake for member in committee.members], seed, WINDOW)
         self.chain = MainChain(committee, origin or rules.chain.genesis_digest, self.window, params)
@@ -90,19 +70,14 @@ class Engine:
         self.commit_votes = CommitVotes(committee)
         self.checkpoints = Checkpoints(rules.chain, committee)
         self.selector = TipSelector(self.window.graph, int.from_bytes(seed[:8], "little"))
-        self._proposer: Proposer | None = None
+        self.author: Author | None = None
         if identity is not None:
             scene = Scene(self.window, self.chain, self.rounds, self.commit_votes, self.selector)
-            self._proposer = Proposer(rules, identity.me, timing, scene)
-        self._bonds: dict[PublicKey, int] = {}
+            self.author = Author(
+                rules, params.gc_depth, timing, identity, scene, self.checkpoints, self._outbox
+            )
         self._load: dict[Digest, None] = {}  # uncommitted vertices with a payload
-        self._votes: deque[CommitVote] = deque(maxlen=VOTES_KEPT_MAX)
         self._digests: dict[int, Digest] = {}  # of commits that wait for a checkpoint's root
-        self._burst = 0
-        self._ask_again_ms: TimestampMs | None = None
-        self._answers: dict[ValidatorIndex, None] = {}
-        self._is_recovered = identity is None
-        self._resend_ms = TimestampMs(0)
         self.is_halted = False
         self.wake_at_ms: TimestampMs | None = None
 
@@ -115,16 +90,8 @@ class Engine:
         own that they know, and proposes nothing before a quorum, itself included, has answered.
         """
         self._restore(executed_index)
-        if self._identity is not None and self._proposer is not None:
-            mark = self._identity.sign_state.load()
-            if mark is not None:
-                self._proposer.raise_floor(mark.round)
-            self._answers[self._identity.me] = None
-            own = self.window.get(self._proposer.own.digest)
-            if isinstance(own, ValidatorVertex):
-                self._outbox.emit(Broadcast(own))
-            self._ask(now_ms)
-            self._resend_ms = TimestampMs(now_ms + self._timing.resend_ms)
+        if self.author is not None:
+            self.author.begin(now_ms)
         self._advance(now_ms)
         return self._finish()
 
@@ -159,23 +126,16 @@ class Engine:
         self, vertices: Sequence[ValidatorVertex], source: Peer, now_ms: TimestampMs
     ) -> list[Effect]:
         """A validator's answer to AskNewest: what it knows of our own highest round; verified."""
-        if self._identity is None or self._is_recovered or source >= len(self._rules.committee):
+        author = self.author
+        if author is None or author.past.is_complete or source >= len(self._rules.committee):
             return []
-        if self._proposer is not None:
-            for vertex in vertices:
-                if vertex.author == self._identity.me:
-                    self._proposer.raise_floor(vertex.round)
-        self._answers[ValidatorIndex(source)] = None
-        if self._rules.committee.stake_of(self._answers) >= self._quorum:
-            self._is_recovered = True
-            self._ask_again_ms = None
+        rounds = [vertex.round for vertex in vertices if vertex.author == author.me]
+        author.answered(ValidatorIndex(source), max(rounds, default=Round(0)), self.clock_round)
         return self.on_vertices(vertices, source, now_ms)
 
     def on_persisted(self, ticket: Ticket, now_ms: TimestampMs) -> list[Effect]:
         """All writes up to this ticket are durable."""
         self._outbox.on_persisted(ticket)
-        if self._outbox.is_clear:
-            self._burst = 0
         self._advance(now_ms)
         return self._finish()
 
@@ -183,7 +143,7 @@ class Engine:
         """A commit has been executed; the state root if a checkpoint follows it."""
         digest = self._digests.pop(index, None)
         if digest is not None and state_root is not None and not self.is_halted:
-            signer = self._identity.signer if self._identity else None
+            signer = self.author.signer if self.author else None
             self.checkpoints.on_executed(index, digest, state_root, signer)
             self._check_divergence()
         return self._finish()
@@ -196,19 +156,21 @@ class Engine:
     def on_tick(self, now_ms: TimestampMs) -> list[Effect]:
         """Time has passed."""
         self._settle(self.acceptance.due(self._clock(now_ms)))
-        if self._ask_again_ms is not None and now_ms >= self._ask_again_ms:
-            self._ask(now_ms)
         self._advance(now_ms)
-        self._resend(now_ms)
+        if self.author is not None:
+            self.author.tick(now_ms)
         return self._finish()
 
     def set_issuer(self, issuer: PublicKey, bond: int, quota: int) -> None:
         """What the state says of an operator: his bond (0: none) and his quota of uncommitted vertices."""
         self.acceptance.set_issuer(issuer, bond, quota)
-        if bond:
-            self._bonds[issuer] = bond
-        else:
-            self._bonds.pop(issuer, None)
+        if self.author is not None:
+            self.author.set_bond(issuer, bond)
+
+    @property
+    def is_recovered(self) -> bool:
+        """Whether enough validators have told what they know of our past for us to go on."""
+        return self.author is None or self.author.past.is_complete
 
     @property
     def is_behind(self) -> bool:
@@ -244,8 +206,8 @@ class Engine:
         if isinstance(vertex, ValidatorVertex):
             self.chain.note(vertex)
             self.rounds.note(vertex.round, vertex.author)
-            if self._proposer is not None:
-                self._proposer.note(vertex)
+            if self.author is not None:
+                self.author.proposer.note(vertex)
 
     def _advance(self, now_ms: TimestampMs) -> None:
         """Commit and propose as long as one of them leads to the other."""
@@ -266,7 +228,8 @@ class Engine:
             self._outbox.emit(Lost(lost))
         self._outbox.write_commit(commit, sub_dag.swaps)
         self._execute(sub_dag)
-        self._votes.append(CommitVote(commit.index, commit.digest))
+        if self.author is not None:
+            self.author.vote([commit])
 
     def _collect_garbage(self) -> None:
         """The window has risen with the chain: everything beside it follows."""
@@ -296,91 +259,20 @@ class Engine:
             if certificate is not None:
                 self._outbox.emit(Diverged(self.checkpoints.own[index], certificate))
 
-    # Our own vertices
-
-    @property
-    def _is_busy(self) -> bool:
-        """Whether there is something to order."""
-        if self._load:
-            return True
-        may_take = not self._is_solo or self._burst < self._timing.solo_burst
-        return self._identity is not None and may_take and not self._identity.payloads.is_empty()
-
     def _propose(self, now_ms: TimestampMs) -> bool:
-        """Make our next vertex if it is time; whether it was. The one before must be durable first, but a
-        solo chain closes a batch with its three vertices in one write."""
-        identity, proposer = self._identity, self._proposer
-        if identity is None or proposer is None or not self._is_recovered or self.is_halted:
+        """Put our next vertex into the window if it is time; whether it was."""
+        if self.author is None or self.is_halted:
             return False
-        proposer.wake_ms = None
-        if self._outbox.unsent and not self._is_solo:
+        vertex = self.author.make(now_ms, is_loaded=bool(self._load))
+        if vertex is None:
             return False
-        if self._is_solo and self._burst and self._outbox.unsent > self._timing.solo_burst + 2:
-            return False
-        round_ = proposer.ready(now_ms, is_busy=self._is_busy)
-        if round_ is None:
-            return False
-        is_busy = self._is_busy
-        vertex = self._make(round_, identity, proposer, now_ms)
-        proposer.proposed(now_ms, is_busy=is_busy)
-        self._burst += 1
         outcome = self.window.insert(vertex).outcome
-        invariant(
-            outcome is Outcome.INSERTED, "our own vertex has its parents", outcome=outcome, round=round_
-        )
+        invariant(outcome is Outcome.INSERTED, "our vertex has its parents", outcome=outcome, ref=vertex.ref)
         self._note(vertex)
         self._observe(vertex)
         self._outbox.write_vertex(vertex)
         self._outbox.hold(Broadcast(vertex))
-        self._resend_ms = TimestampMs(now_ms + self._timing.resend_ms)
         return True
-
-    def _make(
-        self, round_: Round, identity: Identity, proposer: Proposer, now_ms: TimestampMs
-    ) -> ValidatorVertex:
-        """Our vertex, its sign mark recorded before it is signed: no second one of this round can follow."""
-        count = min(len(self._votes), COMMIT_VOTES_MAX)
-        votes = tuple(self._votes.popleft() for _ in range(count))
-        checkpoint, self.checkpoints.due = self.checkpoints.due, None
-        crowded = 2 * len(self.window) > WINDOW.vertices
-        takes = not self._is_solo or self._burst < self._timing.solo_burst
-        unsigned = ValidatorVertex(
-            epoch=self._rules.committee.epoch,
-            round=round_,
-            author=identity.me,
-            timestamp_ms=now_ms,
-            ancestors=proposer.ancestors(round_),
-            tips=() if crowded or not self._bonds else proposer.tips(round_, self._tip_cost),
-            commit_votes=votes,
-            checkpoint=checkpoint,
-            payload=identity.payloads.take(now_ms) if takes else EMPTY_PAYLOAD,
-        )
-        digest = unsigned.signing_digest(self._rules.chain)
-        identity.sign_state.record(SignMark(round_, digest))
-        return replace(unsigned, signature=identity.signer.sign(digest))
-
-    @property
-    def _tip_cost(self) -> int:
-        return max(1, sum(self._bonds.values()) // len(self._bonds))
-
-    def _resend(self, now_ms: TimestampMs) -> None:
-        """Nobody answers: our last vertex may be lost, and a round with it."""
-        proposer = self._proposer
-        if proposer is None or now_ms < self._resend_ms:
-            return
-        self._resend_ms = TimestampMs(now_ms + self._timing.resend_ms)
-        own = self.window.get(proposer.own.digest)
-        is_alone = not self.rounds.has_quorum(proposer.own.round)
-        if isinstance(own, ValidatorVertex) and is_alone and not self._outbox.unsent:
-            self._outbox.emit(Broadcast(own))
-
-    def _ask(self, now_ms: TimestampMs) -> None:
-        if self._is_recovered or self._rules.committee.stake_of(self._answers) >= self._quorum:
-            self._is_recovered = True
-            self._ask_again_ms = None
-            return
-        self._ask_again_ms = TimestampMs(now_ms + self._timing.newest_ms)
-        self._outbox.emit(AskNewest())
 
     # Restart
 
@@ -400,7 +292,10 @@ class Engine:
                 self._forget((held,))
         for sub_dag in found.unexecuted:
             self._execute(sub_dag)
-        self._restore_votes(found.last)
+        if self.author is not None:
+            # Votes for the commits that no vertex of ours has voted for yet.
+            first = max(self.commit_votes.highest(self.author.me) + 1, found.last.index - VOTES_KEPT_MAX + 1)
+            self.author.vote(self._store.commits(first, found.last.index))
 
     def _restore_vertex(self, vertex: Vertex, *, is_new: bool) -> None:
         outcome = self.acceptance.restore(vertex)
@@ -418,29 +313,13 @@ class Engine:
         if is_new:
             self._outbox.write_vertex(vertex)
 
-    def _restore_votes(self, last: Commit) -> None:
-        """Votes for the commits that no vertex of ours has voted for yet."""
-        if self._identity is None:
-            return
-        voted = self.commit_votes.highest(self._identity.me)
-        first = max(voted + 1, last.index - VOTES_KEPT_MAX + 1)
-        for commit in self._store.commits(first, last.index):
-            self._votes.append(CommitVote(commit.index, commit.digest))
-
     # The end of every input
 
     def _clock(self, now_ms: TimestampMs) -> Clock:
         return Clock(now_ms, self.clock_round, self.is_behind)
 
     def _finish(self) -> list[Effect]:
-        proposer = self._proposer
         wake_ms = self.acceptance.due_ms
-        if proposer is not None:
-            resend_ms = None if self._is_solo else self._resend_ms
-            wake_ms = _earliest(wake_ms, proposer.wake_ms, resend_ms, self._ask_again_ms)
-        self.wake_at_ms = wake_ms
+        own_ms = self.author.wake_ms if self.author else None
+        self.wake_at_ms = own_ms if wake_ms is None or (own_ms is not None and own_ms < wake_ms) else wake_ms
         return self._outbox.take()
-
-
-def _earliest(*times_ms: TimestampMs | None) -> TimestampMs | None:
-    return min((time_ms for time_ms in times_ms if time_ms is not None), default=None)

@@ -270,7 +270,7 @@ class MainChain:
 
     def _swap(self) -> SwapRecord:
         """The period ends with this commit: a new table for the rounds above its leader's."""
-        self._swaps = swap_table(self.committee, self._tally.scores, self.params.swap_share_permille)
+        self._swaps = swap_table(self.committee, self._tally.scores(), self.params.swap_share_permille)
         self._tally = Tally(self.committee)
         self._leaders = {
             number: leader for number, leader in self._leaders.items() if number <= self._leader_round
@@ -282,17 +282,16 @@ class MainChain:
 class Tally:
     """The scores of leader.score over the vertices of a period, brought up to date commit by commit.
 
-    The vertices need not be kept: what is held are leaders and votes above gc_round. scores: one of each
-    member, so far.
+    The vertices need not be kept: what is held are leaders and votes above gc_round.
     """
 
-    __slots__ = ("_leaders", "_stakes", "_votes", "scores")
+    __slots__ = ("_leaders", "_links", "_scores", "_stakes")
 
     def __init__(self, committee: Committee) -> None:
-        self.scores = [0] * len(committee)
+        self._scores = [0] * len(committee)
         self._stakes = [member.stake for member in committee.members]
         self._leaders: dict[Round, VertexRef] = {}
-        self._votes: dict[Round, dict[Digest, _Vote]] = {}
+        self._links: dict[Round, dict[VertexRef, list[ValidatorIndex]]] = {}
 
     def add(self, vertices: Sequence[Vertex], gc_round: Round) -> None:
         """Count the vertices of the next commit, in its order. gc_round: what it has made of the window's."""
@@ -301,32 +300,31 @@ class Tally:
                 self._count(vertex)
         leader = cast(ValidatorVertex, vertices[-1]).ref
         self._leaders[leader.round] = leader
-        # A vertex yet to be committed is above gc_round, and what it links strongly not below.
-        for number in [number for number in self._votes if number < gc_round]:
-            del self._votes[number]
+        # A vertex yet to be committed is above gc_round, and what it links strongly is not below.
+        for number in [number for number in self._links if number < gc_round]:
+            self._settle(self._scores, self._links.pop(number))
         for number in [number for number in self._leaders if number < gc_round]:
             del self._leaders[number]
+
+    def scores(self) -> list[int]:
+        """Of each member, so far."""
+        scores = [*self._scores]
+        for links in self._links.values():
+            self._settle(scores, links)
+        return scores
 
     def _count(self, vertex: ValidatorVertex) -> None:
         # What a vertex links was committed before it, so leaders come before votes, and votes before links.
         before = Round(vertex.round - 1)
-        votes = self._votes.get(before)
+        votes = self._links.get(before)
         if votes:
-            stake, author = self._stakes[vertex.author], 1 << vertex.author
-            for ancestor in vertex.ancestors:
-                vote = votes.get(ancestor[2])  # its digest: names cost a third more, ten thousand times a commit
-                if vote is not None and vote.ref == ancestor and not vote.linked_by & author:
-                    vote.linked_by |= author
-                    self.scores[vote.ref.author] += stake
+            for linked_by in map(votes.get, vertex.ancestors):
+                if linked_by is not None:
+                    linked_by.append(vertex.author)
         if self._leaders.get(before) in vertex.ancestors:
-            self._votes.setdefault(vertex.round, {})[vertex.digest] = _Vote(vertex.ref)
+            self._links.setdefault(vertex.round, {})[vertex.ref] = []
 
-
-class _Vote:
-    """A committed vote, and as a mask who links it: an author that equivocates counts once."""
-
-    __slots__ = ("linked_by", "ref")
-
-    def __init__(self, ref: VertexRef) -> None:
-        self.ref = ref
-        self.linked_by = 0
+    def _settle(self, scores: list[int], links: dict[VertexRef, list[ValidatorIndex]]) -> None:
+        for vote, authors in links.items():
+            distinct = dict.fromkeys(authors)  # an equivocating author may have linked it twice
+            scores[vote.author] += sum(map(self._stakes.__getitem__, distinct))

@@ -1,7 +1,7 @@
 """When a validator makes its next vertex, and what the vertex refers to (consensus.md, 3)."""
 
 from collections import deque
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from cherrydag.consensus.commit_votes import CommitVotes
 from cherrydag.consensus.main_chain import MainChain
@@ -14,6 +14,11 @@ from cherrydag.primitives import Digest, Round, TimestampMs, ValidatorIndex
 from cherrydag.refs import OperatorRef, VertexRef
 from cherrydag.verify import EpochRules
 from cherrydag.vertex import OperatorVertex, ValidatorVertex
+
+_PATIENT_ROUNDS: Final = 8
+"""Rounds without a commit after which the leader timeout doubles, and again after as many."""
+
+_DOUBLINGS_MAX: Final = 6
 
 
 class Scene(NamedTuple):
@@ -80,7 +85,9 @@ class Proposer:
         chain = self._chain
         committed = chain.leader_round + max(0, self._votes.quorum_index - chain.index)
         base = Round(max(self.own.round, self._floor, committed))
-        return Round(base + 1) if self._rounds.has_quorum(base) else None
+        limits = self._window.limits
+        is_full = len(self._window) >= limits.vertices or base >= self._window.graph.gc_round + limits.rounds
+        return Round(base + 1) if self._rounds.has_quorum(base) and not is_full else None
 
     def ready(self, now_ms: TimestampMs, *, is_busy: bool) -> Round | None:
         """The round to make a vertex for now, or None; then wake_ms says when to ask again, if time alone
@@ -123,7 +130,7 @@ class Proposer:
         if self._is_solo or self._rounds.has_quorum(round_):
             return TimestampMs(0)
         pace_ms = self._paced_ms(is_busy=is_busy)
-        timeout_ms = self._timing.leader_timeout_ms + (0 if is_busy else pace_ms)
+        timeout_ms = self._leader_timeout_ms(round_) + (0 if is_busy else pace_ms)
         late_ms = TimestampMs(self._entered[1] + timeout_ms)
         paced_ms = TimestampMs(self._own_ms + pace_ms)
         if now_ms < paced_ms < late_ms:
@@ -131,6 +138,14 @@ class Proposer:
         if self._has_leader(round_) and self._is_leader_judged(round_):
             return min(late_ms, paced_ms)
         return late_ms
+
+    def _leader_timeout_ms(self, round_: Round) -> int:
+        """Grows with the rounds since the last committed leader, so that any delay is waited for in the end.
+
+        It also keeps the window from filling up while nothing commits: its rounds come ever more slowly.
+        """
+        barren = max(0, round_ - self._chain.leader_round - _PATIENT_ROUNDS)
+        return self._timing.leader_timeout_ms << min(barren // _PATIENT_ROUNDS, _DOUBLINGS_MAX)
 
     def _paced_ms(self, *, is_busy: bool) -> int:
         if is_busy:
