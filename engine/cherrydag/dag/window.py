@@ -29,6 +29,9 @@ from cherrydag.vertex import OperatorVertex, ValidatorVertex, Vertex
 _ANCESTOR = np.dtype([("round", "<u4"), ("author", "<u2"), ("digest", "u1", (32,))])
 _UNLIMITED = 2**32 - 1
 
+_NOBODY = 0
+"""The number of an operator who has none: never given out, so that a reference to him matches nothing."""
+
 
 class Window:
     """The vertices above gc_round, accepted only when all their parents above it are in.
@@ -68,8 +71,12 @@ class Window:
             ref = Ref(vertex.round, vertex.author, vertex.digest)
             inserted = self.graph.insert(ref, self._pack_validator(vertex))
         else:
-            known = self.issuer_index(vertex.issuer)
-            index = known if known is not None else self._next_index()
+            index = self._issuers.get(vertex.issuer)
+            if index is None:
+                # Half of the numbers are kept for those with a bond.
+                if 2 * len(self._issuers) >= self.limits.issuers:
+                    return Inserted(Outcome.FULL, Handle(0), ())
+                index = self._next_index()
             ref = Ref(vertex.anchor_round, operator(index), vertex.digest)
             inserted = self.graph.insert(ref, self._pack(vertex.parents))
             if inserted.outcome is Outcome.INSERTED:
@@ -102,10 +109,6 @@ class Window:
         vertices = [vertex for vertex in found if isinstance(vertex, ValidatorVertex)]
         return sorted(vertices, key=lambda vertex: vertex.digest) if len(vertices) > 1 else vertices
 
-    def issuer_index(self, issuer: PublicKey) -> int | None:
-        """The number of an operator as long as a vertex of his is here (or set_issuer named him)."""
-        return self._issuers.get(issuer)
-
     def mark_committed(self, handles: Handles) -> None:
         """Mark vertices committed."""
         self.graph.mark_committed(handles)
@@ -134,6 +137,8 @@ class Window:
         index = self._issuers.get(issuer)
         if bond and issuer not in self._bonded:
             index = self._next_index() if index is None else index
+            if index >= self.limits.issuers:
+                raise ShapeError(f"issuer: the window numbers at most {self.limits.issuers - 1} operators")
             self._hold(issuer, index)
             self._bonded[issuer] = None
         if index is None:
@@ -164,9 +169,8 @@ class Window:
         return packed
 
     def _pack(self, refs: Sequence[AnyRef]) -> Refs:
-        # An operator who has no number has no vertex here: under any number its digest is not found.
         numbers = [
-            operator(self._issuers.get(ref.issuer, 0)) if isinstance(ref, OperatorRef) else ref.author
+            operator(self._issuers.get(ref.issuer, _NOBODY)) if isinstance(ref, OperatorRef) else ref.author
             for ref in refs
         ]
         return pack_refs([Ref(round_of(ref), n, ref.digest) for ref, n in zip(refs, numbers, strict=True)])
@@ -174,7 +178,7 @@ class Window:
     def _next_index(self) -> int:
         if self._free:
             return self._free[-1]
-        return len(self._issuers)
+        return len(self._issuers) + 1
 
     def _hold(self, issuer: PublicKey, index: int) -> None:
         if issuer not in self._issuers:
