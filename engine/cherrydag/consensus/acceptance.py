@@ -5,10 +5,10 @@ which may come again, or be fetched once something accepted refers to it.
 """
 
 import heapq
-from enum import StrEnum
 from typing import NamedTuple
 
-from cherrydag.consensus.effects import Fetch, Report
+from cherrydag.consensus.door import Door, Refusal
+from cherrydag.consensus.effects import Fetch
 from cherrydag.consensus.outbox import Outbox
 from cherrydag.consensus.timing import Timing
 from cherrydag.dag.graph import Outcome
@@ -16,38 +16,7 @@ from cherrydag.dag.pending import Missing, Parked, PendingTable
 from cherrydag.dag.window import Window
 from cherrydag.primitives import Peer, PublicKey, Round, TimestampMs
 from cherrydag.refs import AnyRef, round_of
-from cherrydag.vertex import OperatorVertex, ValidatorVertex, Vertex
-
-
-class Refusal(StrEnum):
-    """Why a vertex was not taken; stable codes, for counters and for tests."""
-
-    KNOWN = "known"
-    """It is in the window or parked already."""
-    STALE = "stale"
-    """Its round is at or below gc_round."""
-    FAR = "far"
-    """Its round is too far above ours."""
-    FUTURE = "future"
-    """Its timestamp is too far ahead of our clock."""
-    EARLY = "early"
-    """Its timestamp is a little ahead, and too many of this peer's vertices wait for theirs already."""
-    SLOT = "slot"
-    """Its author has another vertex in this round, and nothing accepted refers to this one."""
-    SEQ = "seq"
-    """Its issuer has another vertex of this seq, and nothing accepted refers to this one."""
-    UNBONDED = "unbonded"
-    """Its issuer has no bond, and nothing accepted refers to it."""
-    QUOTA = "quota"
-    """Its issuer has as many uncommitted vertices as he may, and nothing accepted refers to it."""
-    BEHIND = "behind"
-    """We are far behind and fetch commits instead of parking what comes."""
-    EVICTED = "evicted"
-    """It waits for parents, and the pending table keeps others."""
-    FULL = "full"
-    """The window is full, or so full that what is left of it is for validators' vertices."""
-    INVALID = "invalid"
-    """It contradicts the window: a parent's round is not below its own."""
+from cherrydag.vertex import ValidatorVertex, Vertex
 
 
 class Clock(NamedTuple):
@@ -78,12 +47,7 @@ class Acceptance:
         self._early: list[tuple[TimestampMs, int, Peer, Vertex]] = []
         self._early_number = 0
         self._early_by_peer: dict[Peer, int] = {}
-        self._reported: set[tuple[Round, int] | tuple[PublicKey, int]] = set()
-        self._seqs: dict[tuple[PublicKey, int], OperatorVertex] = {}
-        self._seqs_of_round: dict[Round, list[tuple[PublicKey, int]]] = {}
-        self._gc_round = window.graph.gc_round
-        self._quotas: dict[PublicKey, int] = {}
-        self._uncommitted: dict[PublicKey, int] = {}
+        self._door = Door(window, self.pending, outbox)
         self.refused: dict[Refusal, int] = dict.fromkeys(Refusal, 0)
 
     def offer(self, vertex: Vertex, source: Peer, clock: Clock) -> list[Accepted]:
@@ -122,7 +86,7 @@ class Acceptance:
         """Take a vertex that was accepted before a restart, or that a certified commit holds."""
         inserted = self._window.insert(vertex)
         if inserted.outcome is Outcome.INSERTED:
-            self._note(vertex, alone=False)
+            self._door.entered(vertex, is_wanted=True)
         return inserted.outcome
 
     def release(self, vertex: Vertex) -> list[Accepted]:
@@ -134,50 +98,16 @@ class Acceptance:
     def set_gc_round(self, gc_round: Round) -> list[Accepted]:
         """The window has risen: forget what lies below, take what waited for it."""
         ready = self.pending.set_gc_round(gc_round)
-        for number in range(self._gc_round + 1, gc_round + 1):
-            for key in self._seqs_of_round.pop(Round(number), ()):
-                self._reported.discard(key)
-                del self._seqs[key]
-        self._reported = {key for key in self._reported if not _is_slot_below(key, gc_round)}
-        self._gc_round = gc_round
+        self._door.set_gc_round(gc_round)
         return self._enter([(entry.vertex, Peer(entry.peer)) for entry in ready])
 
     def set_issuer(self, issuer: PublicKey, bond: int, quota: int) -> None:
         """Who may issue: bond > 0, and at most `quota` uncommitted vertices in the window."""
-        self._window.set_issuer(issuer, bond, quota)
-        if bond:
-            self._quotas[issuer] = quota
-        else:
-            self._quotas.pop(issuer, None)
+        self._door.set_issuer(issuer, bond, quota)
 
     def settled(self, vertices: tuple[Vertex, ...]) -> None:
         """These are committed or lost: they no longer count against their issuers' quotas."""
-        for vertex in vertices:
-            if isinstance(vertex, OperatorVertex):
-                left = self._uncommitted.get(vertex.issuer, 1) - 1
-                if left:
-                    self._uncommitted[vertex.issuer] = left
-                else:
-                    self._uncommitted.pop(vertex.issuer, None)
-
-    def _door(self, vertex: Vertex) -> Refusal | None:
-        """Rules for what nothing accepted refers to. Two in one slot are evidence even if refused."""
-        if isinstance(vertex, ValidatorVertex):
-            taken = self._window.graph.slot(vertex.round, vertex.author)
-            if not len(taken):
-                return None
-            self._report((vertex.round, vertex.author), vertex)
-            return Refusal.SLOT
-        if vertex.issuer not in self._quotas:
-            return Refusal.UNBONDED
-        if 4 * len(self._window) > 3 * self._window.limits.vertices:
-            return Refusal.FULL
-        if (vertex.issuer, vertex.seq) in self._seqs:
-            self._report((vertex.issuer, vertex.seq), vertex)
-            return Refusal.SEQ
-        if self._uncommitted.get(vertex.issuer, 0) >= self._quotas[vertex.issuer]:
-            return Refusal.QUOTA
-        return None
+        self._door.settled(vertices)
 
     def _enter(self, waiting: list[tuple[Vertex, Peer]]) -> list[Accepted]:
         """Insert vertices and, iteratively, what was parked for them."""
@@ -185,14 +115,14 @@ class Acceptance:
         waiting.reverse()
         while waiting:
             vertex, source = waiting.pop()
-            wanted = self.pending.wants(vertex.digest)
-            # Also for what was parked: it may have lost its slot meanwhile.
-            if not wanted and (refusal := self._door(vertex)) is not None:
+            refusal = self._door.judge(vertex)
+            if refusal is not None:
                 self._refuse(refusal)
                 continue
+            is_wanted = self.pending.wants(vertex.digest)
             inserted = self._window.insert(vertex)
             if inserted.outcome is Outcome.INSERTED:
-                self._note(vertex, alone=not wanted)
+                self._door.entered(vertex, is_wanted=is_wanted)
                 accepted.append(Accepted(vertex, source))
                 released = self.pending.resolve(vertex.digest)
                 waiting += [(entry.vertex, Peer(entry.peer)) for entry in reversed(released)]
@@ -209,33 +139,10 @@ class Acceptance:
         evicted = self.pending.park(entry)
         self.refused[Refusal.EVICTED] += len(evicted)
         if vertex.digest in self.pending:
+            self._door.parked(vertex)
             unknown = tuple(ref for ref in missing if ref.digest not in self.pending)
             if unknown:
                 self._outbox.emit(Fetch(unknown, source))
-
-    def _note(self, vertex: Vertex, *, alone: bool) -> None:
-        """Bookkeeping of a vertex that is in the window now; alone: its slot or seq was free."""
-        if isinstance(vertex, OperatorVertex):
-            key = (vertex.issuer, vertex.seq)
-            self._uncommitted[vertex.issuer] = self._uncommitted.get(vertex.issuer, 0) + 1
-            if self._seqs.setdefault(key, vertex) is vertex:
-                self._seqs_of_round.setdefault(vertex.anchor_round, []).append(key)
-            else:
-                self._report(key, vertex)
-        elif not alone and len(self._window.graph.slot(vertex.round, vertex.author)) > 1:
-            self._report((vertex.round, vertex.author), vertex)
-
-    def _report(self, key: tuple[Round, int] | tuple[PublicKey, int], second: Vertex) -> None:
-        """Evidence, once for a slot or seq."""
-        if key in self._reported:
-            return
-        if isinstance(second, OperatorVertex):
-            first: Vertex = self._seqs[(second.issuer, second.seq)]
-        else:
-            slot = self._window.slot(second.round, second.author)
-            first = next(vertex for vertex in slot if vertex.digest != second.digest)
-        self._reported.add(key)
-        self._outbox.emit(Report(first, second))
 
     def _wait_until_due(self, vertex: Vertex, source: Peer, clock: Clock) -> list[Accepted]:
         if vertex.timestamp_ms > clock.now_ms + self._timing.future_ms:
@@ -260,7 +167,3 @@ _OUTCOMES = {
     Outcome.FULL: Refusal.FULL,
     Outcome.INVALID: Refusal.INVALID,
 }
-
-
-def _is_slot_below(key: tuple[Round, int] | tuple[PublicKey, int], gc_round: Round) -> bool:
-    return isinstance(key[0], int) and key[0] <= gc_round

@@ -33,13 +33,17 @@ from cherrydag.dag.graph import Limits, Outcome
 from cherrydag.dag.tips import TipSelector
 from cherrydag.dag.window import Window
 from cherrydag.errors import invariant
-from cherrydag.params import COMMIT_SYNC_BATCH, COMMIT_VERTICES_MAX
+from cherrydag.params import COMMIT_SYNC_BATCH, COMMIT_VERTICES_MAX, COMMITTEE_MAX, TIPS_MAX
 from cherrydag.primitives import Digest, Peer, PublicKey, Round, TimestampMs, ValidatorIndex
 from cherrydag.verify import EpochRules
 from cherrydag.vertex import OperatorVertex, ValidatorVertex, Vertex
 
-WINDOW = Limits(vertices=COMMIT_VERTICES_MAX)
-"""A window holds no more vertices than one commit may order, so no commit can order too many."""
+PARENT_BLOCKS_MAX = -(-(COMMITTEE_MAX + TIPS_MAX) // 7)
+"""Blocks of links that the parents of one vertex take."""
+
+WINDOW = Limits(vertices=COMMIT_VERTICES_MAX, blocks=COMMIT_VERTICES_MAX * PARENT_BLOCKS_MAX)
+"""A window holds no more vertices than one commit may order, so no commit can order too many; it never lacks
+room for links before it lacks room for vertices."""
 
 
 class Engine:

@@ -216,7 +216,6 @@ class MainChain:
         for sub_dag in recent:
             self._tally.add(sub_dag.vertices, self.params.gc_round(sub_dag.commit.leader.round))
         self._window.set_gc_round(self.gc_round)
-        self._committer.forget()
         self._unmarked = True
 
     def mark_committed(self, commits: Sequence[Commit]) -> None:

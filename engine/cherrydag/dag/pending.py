@@ -5,7 +5,7 @@ farthest above the clock goes, since evicting the lowest would let a flooder pus
 """
 
 import heapq
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Generic, NamedTuple, TypeVar
 
 from cherrydag.errors import ShapeError
@@ -64,6 +64,15 @@ class PendingTable(Generic[T]):
     def wants(self, digest: Digest) -> bool:
         """Whether a parked vertex waits for this one."""
         return digest in self._children
+
+    def get(self, digest: Digest) -> T | None:
+        """The parked vertex with this digest."""
+        entry = self._parked.get(digest)
+        return None if entry is None else entry.vertex
+
+    def waiting_for(self, digest: Digest) -> Iterator[Digest]:
+        """What is parked for this one, in the order in which it came."""
+        return iter(self._children.get(digest, ()))
 
     def missing(self) -> list[Missing]:
         """What to fetch: parents waited for that are not parked themselves, by (round, digest)."""
