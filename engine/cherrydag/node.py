@@ -1,7 +1,8 @@
 """One node without its host: routes messages between peers, consensus, fetch and commit sync. No rules here.
 
 Every input is a method that takes the moment and returns effects to be performed in order. Verification,
-durable writes and execution are effects too; their results come back as inputs.
+durable writes and execution are effects too; their results come back as inputs. The moment is of a clock that
+never steps; set_clock says how far the wall clock is from it.
 """
 
 from collections.abc import Iterable, Sequence
@@ -30,7 +31,7 @@ from cherrydag.gossip.messages import (
     Vertices,
 )
 from cherrydag.gossip.server import Server
-from cherrydag.params import PEER_OTHERS
+from cherrydag.params import COMMITTEE_MAX, PEER_OTHERS, PEER_SELF
 from cherrydag.primitives import Digest, Peer, PublicKey, TimestampMs, ValidatorIndex
 from cherrydag.refs import AnyRef, round_of
 from cherrydag.verify import EpochRules, VertexFault
@@ -63,6 +64,9 @@ class Penalise:
 
 
 NodeEffect: TypeAlias = Effect | Send | Verify | Penalise
+
+_ASKED_MAX = 16 * COMMITTEE_MAX
+"""Questions for our newest vertex that may still be answered: slow links answer after the next one."""
 
 DEFAULT_FETCH = FetchLimits()
 
@@ -219,9 +223,12 @@ class Node:
 
     def submit_vertex(self, vertex: OperatorVertex, now_ms: TimestampMs) -> list[NodeEffect]:
         """An operator vertex that this node has made; it must have passed verify."""
-        own = Peer(PEER_OTHERS - 1)
-        self._enter([vertex], self.engine.on_vertices([vertex], own, now_ms), now_ms)
+        self._enter([vertex], self.engine.on_vertices([vertex], Peer(PEER_SELF), now_ms), now_ms)
         return self._take(now_ms)
+
+    def set_clock(self, wall_offset_ms: int) -> None:
+        """Wall clock minus the clock of the inputs; may change at any time, by any step."""
+        self.engine.wall_offset_ms = wall_offset_ms
 
     def set_issuer(self, issuer: PublicKey, bond: int, quota: int) -> None:
         """An operator's bond and quota, as the executed state says."""
@@ -263,10 +270,11 @@ class Node:
             self._verify(peer, message, (vertex,))
 
     def _on_newest(self, peer: Peer, message: Newest, now_ms: TimestampMs) -> None:
-        if self._asked.pop(message.number, None) != peer or message.author != self._me:
+        if self._asked.get(message.number) != peer or message.author != self._me:
             raise PeerFault(
                 SyncFault.UNSOLICITED, f"number: peer {peer} was not asked under {message.number}"
             )
+        del self._asked[message.number]
         if any(vertex.author != self._me for vertex in message.vertices):
             raise PeerFault(SyncFault.NOT_ASKED, "vertices: one is of another author than asked for")
         if message.vertices:
@@ -318,7 +326,6 @@ class Node:
             if isinstance(effect, Fetch):
                 self.fetcher.want(effect.refs, effect.source, now_ms)
             elif isinstance(effect, AskNewest):
-                self._asked.clear()
                 self._ask_newest(self._peers.connected)
             else:
                 self._effects.append(effect)
@@ -329,6 +336,8 @@ class Node:
             if peer < PEER_OTHERS and self._me is not None:
                 number = next(self._numbers)
                 self._asked[number] = peer
+                if len(self._asked) > _ASKED_MAX:
+                    del self._asked[next(iter(self._asked))]
                 self._effects.append(Send(peer, GetNewest(number, self._me)))
 
     def _find(self, ref: AnyRef) -> Vertex | None:

@@ -79,6 +79,9 @@ COMMIT_BYTES_MAX: Final = 10 * 1024 * 1024
 PEER_OTHERS: Final = 1 << 16
 """First peer number that is no validator's."""
 
+PEER_SELF: Final = PEER_OTHERS - 1
+"""This node itself as the source of a vertex."""
+
 COMMIT_SYNC_BATCH: Final = 100
 """Commits that one request of commit sync asks for; who is that far behind a quorum uses it."""
 

@@ -20,7 +20,8 @@ from cherrydag.vertex import ValidatorVertex, Vertex
 
 
 class Clock(NamedTuple):
-    """What acceptance needs to know of the moment. round: the highest with a quorum of stake, or our own."""
+    """What acceptance needs to know of the moment. now_ms: wall clock. round: the highest with a quorum of
+    stake, or that of the last commit. is_behind: a quorum is far ahead of us."""
 
     now_ms: TimestampMs
     round: Round
@@ -137,7 +138,9 @@ class Acceptance:
         wanted = tuple(Missing(round_of(ref), ref.digest) for ref in missing)
         entry: Parked[Vertex] = Parked(round_of(vertex.ref), vertex.digest, source, wanted, vertex)
         evicted = self.pending.park(entry)
-        self.refused[Refusal.EVICTED] += len(evicted)
+        for lost in evicted:
+            self.refused[Refusal.EVICTED] += 1
+            self._door.unparked(lost.vertex)
         if vertex.digest in self.pending:
             self._door.parked(vertex)
             unknown = tuple(ref for ref in missing if ref.digest not in self.pending)

@@ -122,8 +122,8 @@ class Author:
             else:
                 self._send_again(now_ms)
 
-    def make(self, now_ms: TimestampMs, *, is_loaded: bool) -> ValidatorVertex | None:
-        """Our next vertex if it is time. is_loaded: the window holds something to order.
+    def make(self, now_ms: TimestampMs, wall_ms: TimestampMs, *, is_loaded: bool) -> ValidatorVertex | None:
+        """Our next vertex, with wall_ms as timestamp, if it is time. is_loaded: there is something to order.
 
         The one before must be durable, but a solo chain closes a batch with its three vertices in one write.
         """
@@ -135,7 +135,7 @@ class Author:
         round_ = self.proposer.ready(now_ms, is_busy=is_busy)
         if round_ is None:
             return None
-        vertex = self._sign(round_, now_ms, takes=takes)
+        vertex = self._sign(round_, wall_ms, takes=takes)
         self.proposer.proposed(now_ms, is_busy=is_busy)
         self._burst += 1
         self._resend_ms = TimestampMs(now_ms + self._timing.resend_ms)
@@ -147,7 +147,7 @@ class Author:
         most = self._timing.solo_burst + _CLOSING_ROUNDS if self._is_solo else 0
         return self._outbox.unsent > most
 
-    def _sign(self, round_: Round, now_ms: TimestampMs, *, takes: bool) -> ValidatorVertex:
+    def _sign(self, round_: Round, wall_ms: TimestampMs, *, takes: bool) -> ValidatorVertex:
         """Its sign mark is recorded before it is signed: no second one of this round can follow."""
         count = min(len(self._votes), COMMIT_VOTES_MAX)
         is_crowded = 2 * len(self._window) > self._window.limits.vertices
@@ -156,12 +156,12 @@ class Author:
             epoch=self._rules.committee.epoch,
             round=round_,
             author=self._identity.me,
-            timestamp_ms=now_ms,
+            timestamp_ms=wall_ms,
             ancestors=self.proposer.ancestors(round_),
             tips=self.proposer.tips(round_, self._tip_cost) if lists else (),
             commit_votes=tuple(self._votes.popleft() for _ in range(count)),
             checkpoint=self._checkpoints.take_due(),
-            payload=self._identity.payloads.take(now_ms) if takes else EMPTY_PAYLOAD,
+            payload=self._identity.payloads.take(wall_ms) if takes else EMPTY_PAYLOAD,
         )
         digest = unsigned.signing_digest(self._rules.chain)
         self._identity.sign_state.record(SignMark(round_, digest))

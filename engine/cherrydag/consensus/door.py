@@ -22,6 +22,9 @@ Slot: TypeAlias = tuple[Round, ValidatorIndex]
 Seq: TypeAlias = tuple[PublicKey, int]
 Sponsor: TypeAlias = ValidatorIndex | PublicKey
 
+_NOTHING: Final = Digest(b"")
+"""The digest of no vertex."""
+
 _Key = TypeVar("_Key", bound=ValidatorIndex | PublicKey)
 
 
@@ -106,34 +109,45 @@ class Door:
             refusal = Refusal.FULL
         if refusal is None or not self._pending.wants(vertex.digest):
             return refusal
-        sponsor = self._sponsor_of(vertex)
-        return Refusal.SPONSOR if self._sponsored.get(sponsor, 0) >= SPONSORED_MAX else None
+        return Refusal.SPONSOR if self._sponsor_of(vertex) is None else None
 
     def parked(self, vertex: Vertex) -> None:
         """It waits for parents. An unsolicited one takes its slot meanwhile."""
         if isinstance(vertex, ValidatorVertex):
             if not self._pending.wants(vertex.digest):
                 slot = (vertex.round, vertex.author)
+                if slot not in self._parked_slots:
+                    self._slots_of_round.setdefault(vertex.round, []).append(slot)
                 self._parked_slots[slot] = vertex.digest
-                self._slots_of_round.setdefault(vertex.round, []).append(slot)
-        elif self._judge_issuer(vertex) is not None:
-            self._parked_sponsors[vertex.digest] = self._sponsor_of(vertex)
+        elif (sponsor := self._sponsor_of(vertex)) is not None:
+            self._parked_sponsors[vertex.digest] = sponsor
+
+    def unparked(self, vertex: Vertex) -> None:
+        """It was evicted."""
+        self._parked_sponsors.pop(vertex.digest, None)
+        if isinstance(vertex, ValidatorVertex):
+            slot = (vertex.round, vertex.author)
+            if self._parked_slots.get(slot) == vertex.digest:
+                self._parked_slots[slot] = _NOTHING
 
     def entered(self, vertex: Vertex, *, is_wanted: bool) -> None:
         """It is in the window. is_wanted: something parked referred to it."""
         if isinstance(vertex, ValidatorVertex):
-            if is_wanted and len(self._window.graph.slot(vertex.round, vertex.author)) > 1:
-                self._report((vertex.round, vertex.author), vertex)
+            if is_wanted:
+                self._compare_slot(vertex)
             return
+        self._parked_sponsors.pop(vertex.digest, None)
         if is_wanted and self._judge_issuer(vertex) is not None:
-            sponsor = self._sponsors[vertex.digest] = self._sponsor_of(vertex)
-            self._sponsored[sponsor] = self._sponsored.get(sponsor, 0) + 1
+            sponsor = self._sponsor_of(vertex)
+            if sponsor is not None:
+                self._sponsors[vertex.digest] = sponsor
+                self._sponsored[sponsor] = self._sponsored.get(sponsor, 0) + 1
         key = (vertex.issuer, vertex.seq)
         self._uncommitted[vertex.issuer] = self._uncommitted.get(vertex.issuer, 0) + 1
         if self._seqs.setdefault(key, vertex) is vertex:
             self._seqs_of_round.setdefault(vertex.anchor_round, []).append(key)
         else:
-            self._report(key, vertex)
+            self._report(key, self._seqs[key], vertex)
 
     def settled(self, vertices: tuple[Vertex, ...]) -> None:
         """These are committed or lost: they no longer count against anybody."""
@@ -169,44 +183,53 @@ class Door:
     def _judge_slot(self, vertex: ValidatorVertex) -> Refusal | None:
         slot = (vertex.round, vertex.author)
         if len(self._window.graph.slot(*slot)):
-            self._report(slot, vertex)
+            self._compare_slot(vertex)
             return Refusal.SLOT
-        parked = self._parked_slots.get(slot)
-        if parked is None or parked == vertex.digest or parked not in self._pending:
+        parked = self._pending.get(self._parked_slots.get(slot, _NOTHING))
+        if parked is None or parked.digest == vertex.digest:
             return None
+        self._report(slot, parked, vertex)
         return Refusal.SLOT
+
+    def _compare_slot(self, vertex: ValidatorVertex) -> None:
+        for other in self._window.slot(vertex.round, vertex.author):
+            if other.digest != vertex.digest:
+                self._report((vertex.round, vertex.author), other, vertex)
+                return
 
     def _judge_issuer(self, vertex: OperatorVertex) -> Refusal | None:
         quota = self._quotas.get(vertex.issuer)
         if quota is None:
             return Refusal.UNBONDED
-        if (vertex.issuer, vertex.seq) in self._seqs:
-            if self._seqs[(vertex.issuer, vertex.seq)] is not vertex:
-                self._report((vertex.issuer, vertex.seq), vertex)
+        key = (vertex.issuer, vertex.seq)
+        if key in self._seqs:
+            self._report(key, self._seqs[key], vertex)
             return Refusal.SEQ
         return Refusal.QUOTA if self._uncommitted.get(vertex.issuer, 0) >= quota else None
 
-    def _sponsor_of(self, vertex: OperatorVertex) -> Sponsor:
-        """Who stands at the top of the references to this vertex: those parked for it know."""
+    def _sponsor_of(self, vertex: OperatorVertex) -> Sponsor | None:
+        """Who stands at the top of the references to this vertex and has room to bring it in; None if nobody.
+
+        Of the sponsors of what is parked for it, the first with room. One that nothing refers to is its
+        issuer's own.
+        """
+        sponsors: list[Sponsor] = []
         for digest in self._pending.waiting_for(vertex.digest):
             parked = self._pending.get(digest)
             if isinstance(parked, ValidatorVertex):
-                return parked.author
-            if parked is not None:
-                return self._parked_sponsors.get(digest, parked.issuer)
-        return self._parked_sponsors.get(vertex.digest, vertex.issuer)
+                sponsors.append(parked.author)
+            elif parked is not None:
+                sponsors.append(self._parked_sponsors.get(digest, parked.issuer))
+        for sponsor in sponsors or [vertex.issuer]:
+            if self._sponsored.get(sponsor, 0) < SPONSORED_MAX:
+                return sponsor
+        return None
 
-    def _report(self, key: Slot | Seq, second: Vertex) -> None:
+    def _report(self, key: Slot | Seq, first: Vertex, second: Vertex) -> None:
         """Evidence, once for a slot or seq."""
-        if key in self._reported:
-            return
-        if isinstance(second, OperatorVertex):
-            first: Vertex = self._seqs[(second.issuer, second.seq)]
-        else:
-            slot = self._window.slot(second.round, second.author)
-            first = next(vertex for vertex in slot if vertex.digest != second.digest)
-        self._reported[key] = None
-        self._outbox.emit(Report(first, second))
+        if key not in self._reported and first.digest != second.digest:
+            self._reported[key] = None
+            self._outbox.emit(Report(first, second))
 
 
 def _lower(counts: dict[_Key, int], key: _Key) -> None:

@@ -1,7 +1,8 @@
 """The consensus of one node: inputs in, effects out. It ties acceptance, main chain and proposer together.
 
 Vertices that come in have passed verify, signatures included. Every method takes the moment and returns what
-the host has to do; the host calls on_tick at wake_at_ms.
+the host has to do; the host calls on_tick at wake_at_ms. The moment is of a clock that never steps; with
+wall_offset_ms, which the host keeps current, it is the wall clock, by which timestamps are made and judged.
 """
 
 from collections.abc import Iterable, Sequence
@@ -33,7 +34,7 @@ from cherrydag.dag.graph import Limits, Outcome
 from cherrydag.dag.tips import TipSelector
 from cherrydag.dag.window import Window
 from cherrydag.errors import invariant
-from cherrydag.params import COMMIT_SYNC_BATCH, COMMIT_VERTICES_MAX, COMMITTEE_MAX, TIPS_MAX
+from cherrydag.params import COMMIT_SYNC_BATCH, COMMIT_VERTICES_MAX, COMMITTEE_MAX, PEER_SELF, TIPS_MAX
 from cherrydag.primitives import Digest, Peer, PublicKey, Round, TimestampMs, ValidatorIndex
 from cherrydag.verify import EpochRules
 from cherrydag.vertex import OperatorVertex, ValidatorVertex, Vertex
@@ -83,6 +84,7 @@ class Engine:
         self._load: dict[Digest, None] = {}  # uncommitted vertices with a payload
         self._digests: dict[int, Digest] = {}  # of commits that wait for a checkpoint's root
         self.is_halted = False
+        self.wall_offset_ms = 0
         self.wake_at_ms: TimestampMs | None = None
 
     # Inputs
@@ -131,7 +133,7 @@ class Engine:
     ) -> list[Effect]:
         """A validator's answer to AskNewest: what it knows of our own highest round; verified."""
         author = self.author
-        if author is None or author.past.is_complete or source >= len(self._rules.committee):
+        if author is None or source >= len(self._rules.committee):
             return []
         rounds = [vertex.round for vertex in vertices if vertex.author == author.me]
         author.answered(ValidatorIndex(source), max(rounds, default=Round(0)), self.clock_round)
@@ -191,6 +193,9 @@ class Engine:
     def _observe(self, vertex: ValidatorVertex) -> None:
         """What a signed vertex says counts even while its parents are missing."""
         self.commit_votes.note(vertex)
+        if self.author is not None and vertex.author == self.author.me:
+            # One of ours that we may not know: nothing is signed in its round again.
+            self.author.proposer.raise_floor(vertex.round)
         certificate = self.checkpoints.note(vertex) if vertex.checkpoint else None
         if certificate is not None:
             self._outbox.emit(Certified(certificate))
@@ -201,7 +206,9 @@ class Engine:
             self._note(vertex)
             self._outbox.write_vertex(vertex)
             if isinstance(vertex, OperatorVertex):
-                self._outbox.emit(Relay(vertex, source))
+                relay = Relay(vertex, source)
+                # What we have issued ourselves must not be forgotten once others have it.
+                self._outbox.hold(relay) if source == PEER_SELF else self._outbox.emit(relay)
 
     def _note(self, vertex: Vertex) -> None:
         """A vertex is in the window."""
@@ -267,7 +274,8 @@ class Engine:
         """Put our next vertex into the window if it is time; whether it was."""
         if self.author is None or self.is_halted:
             return False
-        vertex = self.author.make(now_ms, is_loaded=bool(self._load))
+        wall_ms = TimestampMs(now_ms + self.wall_offset_ms)
+        vertex = self.author.make(now_ms, wall_ms, is_loaded=bool(self._load))
         if vertex is None:
             return False
         outcome = self.window.insert(vertex).outcome
@@ -320,10 +328,12 @@ class Engine:
     # The end of every input
 
     def _clock(self, now_ms: TimestampMs) -> Clock:
-        return Clock(now_ms, self.clock_round, self.is_behind)
+        wall_ms = TimestampMs(now_ms + self.wall_offset_ms)
+        return Clock(wall_ms, self.clock_round, self.is_behind)
 
     def _finish(self) -> list[Effect]:
-        wake_ms = self.acceptance.due_ms
+        due_ms = self.acceptance.due_ms
+        wake_ms = None if due_ms is None else TimestampMs(due_ms - self.wall_offset_ms)
         own_ms = self.author.wake_ms if self.author else None
         self.wake_at_ms = own_ms if wake_ms is None or (own_ms is not None and own_ms < wake_ms) else wake_ms
         return self._outbox.take()

@@ -41,7 +41,7 @@ class PayloadSource(Protocol):
     def is_empty(self) -> bool:
         """Whether nothing waits."""
 
-    def take(self, now_ms: TimestampMs) -> Payload:
+    def take(self, wall_ms: TimestampMs) -> Payload:
         """What the next vertex carries, within the limits of one; taken out."""
 
 

@@ -54,8 +54,9 @@ class Recollection:
     def answered(self, source: ValidatorIndex, highest_round: Round, clock_round: Round) -> None:
         """A validator knows a vertex of ours of this round (0: none); clock_round is where the DAG stands."""
         self.floor = max(self.floor, highest_round)
+        was_complete = self.is_complete
         self._answers[source] = None
-        if self.is_complete:
+        if self.is_complete and not was_complete:
             self.ask_again_ms = None
             if self._margin:
                 self.floor = Round(max(self.floor, clock_round) + self._margin)

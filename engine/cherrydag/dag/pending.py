@@ -1,7 +1,7 @@
 """Vertices that came before their parents: parked until these are in, within bounds.
 
-Nothing here trusts a peer: each has its own share of the places, and where a table is full, the entry
-farthest above the clock goes, since evicting the lowest would let a flooder push out what is needed next.
+Nothing here trusts a peer: each has its own share of the places, and where a table is full, whoever holds
+most of it pays, with its entry farthest above the clock: the lowest is what is needed next.
 """
 
 import heapq
@@ -32,13 +32,40 @@ class Parked(NamedTuple, Generic[T]):
     vertex: T
 
 
+class _Share:
+    """What one peer has parked: rounds by digest, how many parents that waits for, and a heap, farthest
+    first, with entries of some that have left."""
+
+    __slots__ = ("heap", "missing", "rounds")
+
+    def __init__(self) -> None:
+        self.rounds: dict[Digest, Round] = {}
+        self.missing = 0
+        self.heap: list[tuple[int, Digest]] = []
+
+    def add(self, digest: Digest, round_: Round, missing: int) -> None:
+        self.rounds[digest] = round_
+        self.missing += missing
+        heapq.heappush(self.heap, (-round_, digest))
+        if len(self.heap) > 2 * len(self.rounds) + 64:
+            self.heap = [(-round_, digest) for digest, round_ in self.rounds.items()]
+            heapq.heapify(self.heap)
+
+    def farthest(self) -> tuple[Round, Digest]:
+        """Of what is parked, not empty."""
+        while self.heap[0][1] not in self.rounds:
+            heapq.heappop(self.heap)
+        negated, digest = self.heap[0]
+        return Round(-negated), digest
+
+
 class PendingTable(Generic[T]):
     """Parked vertices and the parents they wait for.
 
     total_max and peer_max bound parked vertices, missing_max the distinct parents waited for. All >= 1.
     """
 
-    __slots__ = ("_by_peer", "_children", "_farthest", "_parked", "_wanted", "limits")
+    __slots__ = ("_children", "_parked", "_shares", "_wanted", "limits")
 
     def __init__(self, total_max: int, peer_max: int, missing_max: int) -> None:
         if min(total_max, peer_max, missing_max) < 1:
@@ -47,8 +74,7 @@ class PendingTable(Generic[T]):
         self._parked: dict[Digest, Parked[T]] = {}
         self._wanted: dict[Digest, set[Missing]] = {}
         self._children: dict[Digest, dict[Digest, None]] = {}
-        self._by_peer: dict[int, dict[Digest, Round]] = {}
-        self._farthest: list[tuple[int, Digest]] = []
+        self._shares: dict[int, _Share] = {}
 
     def __len__(self) -> int:
         return len(self._parked)
@@ -82,9 +108,10 @@ class PendingTable(Generic[T]):
     def park(self, entry: Parked[T]) -> list[Parked[T]]:
         """Park a vertex with at least one missing parent; return what was evicted to stay within bounds.
 
-        The entry itself comes back if it is the farthest, or waits for more than missing_max parents. A
-        peer that is at its bound evicts only its own entries. A digest that is parked already stays as it
-        is. O(log n) amortised plus its parents; a peer at its bound costs O(peer_max).
+        A peer beyond its bound pays with its own entries; beyond a bound of the table, the peer that holds
+        most of what is short. The entry itself comes back if it is the farthest of the one that pays, or
+        waits for more than missing_max parents. A digest that is parked already stays as it is.
+        O(log n + peers) amortised, plus its parents.
         """
         if not entry.missing:
             raise ShapeError("missing: a vertex that waits for nothing is not parked")
@@ -95,10 +122,12 @@ class PendingTable(Generic[T]):
             return [entry]
         self._add(entry)
         evicted = []
-        if len(own := self._by_peer[entry.peer]) > peer_max:
-            evicted.append(self._remove(max(own, key=lambda digest: (own[digest], digest))))
-        while len(self._parked) > total_max or len(self._children) > missing_max:
-            evicted.append(self._remove(self._pop_farthest()))
+        if len(self._shares[entry.peer].rounds) > peer_max:
+            evicted.append(self._evict(self._shares[entry.peer]))
+        while len(self._parked) > total_max:
+            evicted.append(self._evict(max(self._shares.values(), key=_by_parked)))
+        while len(self._children) > missing_max:
+            evicted.append(self._evict(max(self._shares.values(), key=_by_missing)))
         return evicted
 
     def resolve(self, digest: Digest) -> list[Parked[T]]:
@@ -131,26 +160,20 @@ class PendingTable(Generic[T]):
         self._wanted[entry.digest] = set(entry.missing)
         for ref in entry.missing:
             self._children.setdefault(ref.digest, {})[entry.digest] = None
-        self._by_peer.setdefault(entry.peer, {})[entry.digest] = entry.round
-        heapq.heappush(self._farthest, _farthest_first(entry))
-        if len(self._farthest) > 2 * self.limits[0] + 64:  # entries that left long ago
-            self._farthest = [_farthest_first(parked) for parked in self._parked.values()]
-            heapq.heapify(self._farthest)
+        share = self._shares.setdefault(entry.peer, _Share())
+        share.add(entry.digest, entry.round, len(entry.missing))
 
-    def _pop_farthest(self) -> Digest:
-        while True:
-            negated, digest = heapq.heappop(self._farthest)
-            entry = self._parked.get(digest)
-            if entry is not None and entry.round == -negated:
-                return digest
+    def _evict(self, share: _Share) -> Parked[T]:
+        return self._remove(share.farthest()[1])
 
     def _remove(self, digest: Digest) -> Parked[T]:
         entry = self._parked.pop(digest)
         self._forget(digest, self._wanted.pop(digest))
-        own = self._by_peer[entry.peer]
-        del own[digest]
-        if not own:
-            del self._by_peer[entry.peer]
+        share = self._shares[entry.peer]
+        del share.rounds[digest]
+        share.missing -= len(entry.missing)
+        if not share.rounds:
+            del self._shares[entry.peer]
         return entry
 
     def _forget(self, child: Digest, refs: Iterable[Missing]) -> None:
@@ -167,5 +190,9 @@ class PendingTable(Generic[T]):
         )
 
 
-def _farthest_first(entry: Parked[T]) -> tuple[int, Digest]:
-    return -entry.round, entry.digest
+def _by_parked(share: _Share) -> tuple[int, tuple[Round, Digest]]:
+    return len(share.rounds), share.farthest()
+
+
+def _by_missing(share: _Share) -> tuple[int, tuple[Round, Digest]]:
+    return share.missing, share.farthest()

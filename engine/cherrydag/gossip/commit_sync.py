@@ -257,7 +257,7 @@ class CommitSync:
         commits, votes = message.commits, message.votes
         if not commits:
             if votes:
-                raise PeerFault(SyncFault.COMMIT_RANGE, f"votes: expected none without a commit, got {len(votes)}")
+                raise PeerFault(SyncFault.COMMIT_RANGE, f"votes: {len(votes)} without a commit")
             return ()
         committee = self._rules.committee
         known = [self._head, self._handed, *certified_links(self._ranges.values())]

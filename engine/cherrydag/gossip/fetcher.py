@@ -24,8 +24,8 @@ class FetchLimits(NamedTuple):
     """Bounds of fetching; all >= 1.
 
     peers_per_vertex, requests_per_peer: in flight at once. refs_per_request: as in GetVertices. wanted_max:
-    vertices wanted. source_max: those of one source. backoff_max_ms: longest pause after all were asked in
-    vain.
+    vertices wanted. source_max: those of one source. turns_per_tick: wants that a tick looks at; with more
+    than that, each has to wait. backoff_max_ms: longest pause after all were asked in vain.
     """
 
     peers_per_vertex: int = 2
@@ -35,6 +35,7 @@ class FetchLimits(NamedTuple):
     refs_per_request: int = FETCH_REFS_MAX
     wanted_max: int = 65_536
     source_max: int = 8192
+    turns_per_tick: int = 4096
     backoff_max_ms: int = 8000
 
 
@@ -203,7 +204,7 @@ class Fetcher:
         return self._tick_at_ms
 
     def requests(self, now_ms: int) -> list[tuple[Peer, GetVertices]]:
-        """What to send now. O(what is asked), on a tick O(what is wanted)."""
+        """What to send now. O(what is asked), on a tick O(turns_per_tick)."""
         self._expire(now_ms)
         batches: dict[Peer, list[AnyRef]] = {}
         self._ask_new(now_ms, batches)
@@ -233,9 +234,9 @@ class Fetcher:
                     self._ask(want, peer, now_ms, batches)
 
     def _ask_again(self, now_ms: int, batches: dict[Peer, list[AnyRef]]) -> None:
-        """Ask one more peer for each want that is due."""
+        """Ask one more peer for each want that is due and has its turn."""
         start = self._cursor
-        for want in self._wanted.in_order():
+        for want in self._wanted.turn(self._limits.turns_per_tick):
             if want.due_ms > now_ms or len(want.asked) >= self._limits.peers_per_vertex:
                 continue
             if want.start < 0:

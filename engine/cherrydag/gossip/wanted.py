@@ -5,8 +5,8 @@ clock first. A want that others need too passes into the share of one of them.
 """
 
 import heapq
-from collections.abc import Iterator
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Final
 
 from cherrydag.params import PEER_OTHERS
@@ -43,7 +43,10 @@ class Want:
 
 @dataclass(slots=True, eq=False)
 class _Share:
-    """The wants of one source, and a heap of them, farthest first, with entries of some that have left."""
+    """The wants of one source in the order of their turns, and a heap of them, farthest first.
+
+    The heap has entries of wants that have left, too.
+    """
 
     wants: dict[AnyRef, None] = field(default_factory=dict)
     heap: list[tuple[int, int, AnyRef]] = field(default_factory=list)
@@ -70,11 +73,22 @@ class WantedTable:
         """The want of this reference."""
         return self._wants.get(ref)
 
-    def in_order(self) -> Iterator[Want]:
-        """All wants, lowest rounds first. Not to be changed meanwhile."""
-        for round_ in sorted(self._by_round):
-            for ref in self._by_round[round_]:
-                yield self._wants[ref]
+    def turn(self, limit: int) -> list[Want]:
+        """At most so many wants that have waited for their turn, lowest rounds first. O(limit log limit).
+
+        Small shares come whole, the larger ones in equal parts, each going through its wants in turn: who
+        wants in vain takes nothing from others.
+        """
+        taken: list[Want] = []
+        shares = sorted(self._shares.items(), key=lambda item: (len(item[1].wants), item[0]))
+        for place, (_, share) in enumerate(shares):
+            part = (limit - len(taken)) // (len(shares) - place)
+            for ref in list(islice(share.wants, part)):
+                if part < len(share.wants):
+                    del share.wants[ref]
+                    share.wants[ref] = None
+                taken.append(self._wants[ref])
+        return sorted(taken, key=_round_of)
 
     def add(self, ref: AnyRef, source: Peer, now_ms: int) -> list[Want]:
         """Want what was not wanted; return what was evicted for it, maybe itself. O(log n) amortised."""
@@ -88,8 +102,11 @@ class WantedTable:
 
     def hold(self, want: Want, peer: Peer) -> None:
         """A peer is known to hold what is wanted; beyond HOLDERS_MAX nobody is remembered."""
-        if len(want.holders) < HOLDERS_MAX and peer not in want.holders:
-            want.holders.append(peer)
+        if len(want.holders) >= HOLDERS_MAX or peer in want.holders:
+            return
+        want.holders.append(peer)
+        if want.laps and not want.asked:
+            want.due_ms = 0  # all others were asked in vain: this is news
 
     def remove(self, digest: Digest) -> list[Want]:
         """Want nothing of this digest any more; return what was wanted of it."""
@@ -188,3 +205,7 @@ def _heir(want: Want) -> Peer | None:
         return want.holders[0] if want.holders else None
     place = want.holders.index(want.source) + 1
     return want.holders[place] if place < len(want.holders) else None
+
+
+def _round_of(want: Want) -> Round:
+    return round_of(want.ref)
