@@ -6,7 +6,7 @@ never steps; set_clock says how far the wall clock is from it.
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import count
 from typing import NamedTuple, TypeAlias
 
@@ -31,7 +31,7 @@ from cherrydag.gossip.messages import (
     Vertices,
 )
 from cherrydag.gossip.server import Server
-from cherrydag.params import COMMITTEE_MAX, PEER_OTHERS, PEER_SELF
+from cherrydag.params import COMMIT_SYNC_BATCH, COMMITTEE_MAX, PEER_OTHERS, PEER_SELF
 from cherrydag.primitives import Digest, Peer, PublicKey, TimestampMs, ValidatorIndex
 from cherrydag.refs import AnyRef, round_of
 from cherrydag.verify import EpochRules, VertexFault
@@ -64,6 +64,13 @@ class Penalise:
 
 
 NodeEffect: TypeAlias = Effect | Send | Verify | Penalise
+
+UNEXECUTED_MAX = 5 * COMMIT_SYNC_BATCH
+"""Commits that may wait for their execution before commit sync pauses."""
+
+RECHECK_MS = 2000
+"""While something is parked, this often it is made sure that what it waits for is wanted: a flood may have
+pushed that out of the fetcher's table."""
 
 _ASKED_MAX = 16 * COMMITTEE_MAX
 """Questions for our newest vertex that may still be answered: slow links answer after the next one."""
@@ -98,14 +105,6 @@ class _Job(NamedTuple):
     vertices: tuple[Vertex, ...]
 
 
-@dataclass(slots=True)
-class _Peers:
-    """Who is connected, and how many verifications each has under way."""
-
-    connected: dict[Peer, None] = field(default_factory=dict)
-    jobs: dict[Peer, int] = field(default_factory=dict)
-
-
 class Node:
     """Wires one Engine, Fetcher, CommitSync and Server.
 
@@ -131,11 +130,14 @@ class Node:
         self.commit_sync: CommitSync | None = None
         self._numbers = numbers
         self.server = Server(rules.committee, self.engine.window, store, store.newest)
-        self._peers = _Peers()
+        self._connected: dict[Peer, None] = {}
+        self._jobs_of_peer: dict[Peer, int] = {}
         self._jobs: dict[int, _Job] = {}
         self._effects: list[NodeEffect] = []
         self._asked: dict[int, Peer] = {}
         self._seen_index = 0
+        self._executed_index = 0
+        self._recheck_ms: TimestampMs | None = None
         self.wake_at_ms: int | None = None
         """When to call on_tick if nothing happens before; None: never."""
 
@@ -143,6 +145,7 @@ class Node:
 
     def start(self, now_ms: TimestampMs, executed_index: int = 0) -> list[NodeEffect]:
         """Recover from the store. executed_index: of the last commit whose execution is durable."""
+        self._executed_index = executed_index
         effects = self.engine.start(now_ms, executed_index)
         chain = self.engine.chain
         self.commit_sync = CommitSync(
@@ -154,7 +157,7 @@ class Node:
 
     def on_connected(self, peer: Peer, now_ms: TimestampMs) -> list[NodeEffect]:
         """A peer can be spoken to. Validators have their index as number, others from PEER_OTHERS on."""
-        self._peers.connected[peer] = None
+        self._connected[peer] = None
         if not self.engine.is_recovered:
             self._ask_newest([peer])
         self._set_peers(now_ms)
@@ -162,7 +165,7 @@ class Node:
 
     def on_disconnected(self, peer: Peer, now_ms: TimestampMs) -> list[NodeEffect]:
         """A peer is gone."""
-        self._peers.connected.pop(peer, None)
+        self._connected.pop(peer, None)
         self._asked = {number: asked for number, asked in self._asked.items() if asked != peer}
         self.fetcher.gone(peer, now_ms)
         self._set_peers(now_ms)
@@ -208,6 +211,8 @@ class Node:
 
     def on_executed(self, index: int, state_root: Digest | None, now_ms: TimestampMs) -> list[NodeEffect]:
         """A commit has been executed; the state root if a checkpoint follows it."""
+        self._executed_index = max(self._executed_index, index)
+        self._press_back()
         self._route(self.engine.on_executed(index, state_root), now_ms)
         return self._take(now_ms)
 
@@ -219,6 +224,10 @@ class Node:
     def on_tick(self, now_ms: TimestampMs) -> list[NodeEffect]:
         """wake_at_ms has come."""
         self._route(self.engine.on_tick(now_ms), now_ms)
+        if self._recheck_ms is not None and now_ms >= self._recheck_ms:
+            self._recheck_ms = None
+            for source, refs in self.engine.acceptance.unknown_parents():
+                self.fetcher.want(refs, source, now_ms)
         return self._take(now_ms)
 
     def submit_vertex(self, vertex: OperatorVertex, now_ms: TimestampMs) -> list[NodeEffect]:
@@ -266,7 +275,7 @@ class Node:
             return
         if vertex.digest in engine.acceptance.pending:
             return
-        if self._peers.jobs.get(peer, 0) < self._config.jobs_max:
+        if self._jobs_of_peer.get(peer, 0) < self._config.jobs_max:
             self._verify(peer, message, (vertex,))
 
     def _on_newest(self, peer: Peer, message: Newest, now_ms: TimestampMs) -> None:
@@ -291,11 +300,11 @@ class Node:
         self._effects.append(Verify(job, tuple(vertices)))
 
     def _count_job(self, peer: Peer, change: int) -> None:
-        left = self._peers.jobs.get(peer, 0) + change
+        left = self._jobs_of_peer.get(peer, 0) + change
         if left:
-            self._peers.jobs[peer] = left
+            self._jobs_of_peer[peer] = left
         else:
-            self._peers.jobs.pop(peer, None)
+            self._jobs_of_peer.pop(peer, None)
 
     # Between the parts
 
@@ -326,7 +335,7 @@ class Node:
             if isinstance(effect, Fetch):
                 self.fetcher.want(effect.refs, effect.source, now_ms)
             elif isinstance(effect, AskNewest):
-                self._ask_newest(self._peers.connected)
+                self._ask_newest(self._connected)
             else:
                 self._effects.append(effect)
 
@@ -346,7 +355,7 @@ class Node:
         return vertex if vertex is not None and vertex.ref == ref else None
 
     def _set_peers(self, now_ms: TimestampMs) -> None:
-        validators = sorted(peer for peer in self._peers.connected if peer < PEER_OTHERS)
+        validators = sorted(peer for peer in self._connected if peer < PEER_OTHERS)
         self.fetcher.set_peers(validators)
         if self.commit_sync is not None:
             self.commit_sync.set_peers(validators, now_ms)
@@ -363,6 +372,10 @@ class Node:
             sync.set_target(self.engine.commit_votes.quorum_index, now_ms)
             self._effects += [Send(peer, ask) for peer, ask in sync.requests(now_ms)]
             wake_ms = _earlier(wake_ms, sync.wake_at_ms)
+        if len(self.engine.acceptance.pending):
+            if self._recheck_ms is None:
+                self._recheck_ms = TimestampMs(now_ms + RECHECK_MS)
+            wake_ms = _earlier(wake_ms, self._recheck_ms)
         self.wake_at_ms = wake_ms
         taken, self._effects = self._effects, []
         return taken
@@ -376,6 +389,13 @@ class Node:
         self.fetcher.set_gc_round(chain.gc_round)
         if self.commit_sync is not None:
             self.commit_sync.applied(chain.index, chain.digest)
+            self._press_back()
+
+    def _press_back(self) -> None:
+        """No more commits are fetched while too many wait for their execution."""
+        if self.commit_sync is not None:
+            waiting = self.engine.chain.index - self._executed_index
+            self.commit_sync.set_back_pressure(waiting > UNEXECUTED_MAX)
 
 
 def _earlier(one_ms: int | None, other_ms: int | None) -> int | None:

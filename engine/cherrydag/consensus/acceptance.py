@@ -83,6 +83,15 @@ class Acceptance:
         """When `due` has something to do."""
         return self._early[0][0] if self._early else None
 
+    def unknown_parents(self) -> list[tuple[Peer, tuple[AnyRef, ...]]]:
+        """For each parked vertex, whom it came from and which parents nobody has brought. O(all parked)."""
+        found = []
+        for entry in self.pending.entries():
+            unknown = tuple(ref for ref in self._window.parents_of(entry.vertex) if self._is_unknown(ref))
+            if unknown:
+                found.append((Peer(entry.peer), unknown))
+        return found
+
     def restore(self, vertex: Vertex) -> Outcome:
         """Take a vertex that was accepted before a restart, or that a certified commit holds."""
         inserted = self._window.insert(vertex)
@@ -146,6 +155,12 @@ class Acceptance:
             unknown = tuple(ref for ref in missing if ref.digest not in self.pending)
             if unknown:
                 self._outbox.emit(Fetch(unknown, source))
+
+    def _is_unknown(self, ref: AnyRef) -> bool:
+        graph = self._window.graph
+        if round_of(ref) <= graph.gc_round or ref.digest in self.pending:
+            return False
+        return graph.find(ref.digest) is None
 
     def _wait_until_due(self, vertex: Vertex, source: Peer, clock: Clock) -> list[Accepted]:
         if vertex.timestamp_ms > clock.now_ms + self._timing.future_ms:

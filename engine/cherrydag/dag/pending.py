@@ -100,6 +100,10 @@ class PendingTable(Generic[T]):
         """What is parked for this one, in the order in which it came."""
         return iter(self._children.get(digest, ()))
 
+    def entries(self) -> Iterator[Parked[T]]:
+        """All that is parked, in the order in which it came. Not to be changed meanwhile."""
+        return iter(self._parked.values())
+
     def missing(self) -> list[Missing]:
         """What to fetch: parents waited for that are not parked themselves, by (round, digest)."""
         wanted = {ref for refs in self._wanted.values() for ref in refs if ref.digest not in self._parked}
