@@ -150,6 +150,10 @@ class Acceptance:
         for lost in evicted:
             self.refused[Refusal.EVICTED] += 1
             self._door.unparked(lost.vertex)
+            for digest in self.pending.waiting_for(lost.digest):
+                # Parked, it was fetched by nobody; now its children wait for it in vain.
+                self._outbox.emit(Fetch((lost.vertex.ref,), Peer(self.pending.source(digest))))
+                break
         if vertex.digest in self.pending:
             self._door.parked(vertex)
             unknown = tuple(ref for ref in missing if ref.digest not in self.pending)

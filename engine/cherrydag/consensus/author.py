@@ -66,6 +66,7 @@ class Author:
         self._bonds: dict[PublicKey, int] = {}
         self._burst = 0  # vertices since nothing waited for a write
         self._resend_ms = TimestampMs(0)
+        self._is_halted = False
         self.proposer = Proposer(rules, identity.me, timing, scene)
         margin = 0 if self._is_solo else gc_depth
         self.past = Recollection(rules.committee, identity.me, timing.newest_ms, margin)
@@ -83,6 +84,8 @@ class Author:
     @property
     def wake_ms(self) -> TimestampMs | None:
         """When to call `tick` and `make` if nothing happens before."""
+        if self._is_halted:
+            return None
         times = [self.proposer.wake_ms, self.past.ask_again_ms]
         if not self._is_solo:
             times.append(self._resend_ms)
@@ -96,6 +99,10 @@ class Author:
         proposer.raise_floor(self.past.floor)
         self._send_again(now_ms)
         self._ask(now_ms)
+
+    def halt(self) -> None:
+        """Sign and send nothing more."""
+        self._is_halted = True
 
     def vote(self, commits: Iterable[Commit]) -> None:
         """Our next vertices vote for these."""
@@ -116,7 +123,7 @@ class Author:
     def tick(self, now_ms: TimestampMs) -> None:
         """Time has passed: ask or send again if nobody answered."""
         self._ask(now_ms)
-        if now_ms >= self._resend_ms:
+        if now_ms >= self._resend_ms and not self._is_halted:
             if self._rounds.has_quorum(self.proposer.own.round) or self._outbox.unsent:
                 self._resend_ms = TimestampMs(now_ms + self._timing.resend_ms)
             else:
@@ -128,7 +135,7 @@ class Author:
         The one before must be durable, but a solo chain closes a batch with its three vertices in one write.
         """
         self.proposer.wake_ms = None
-        if not self.past.is_complete or self._must_wait_for_write():
+        if self._is_halted or not self.past.is_complete or self._must_wait_for_write():
             return None
         takes = not self._is_solo or self._burst < self._timing.solo_burst
         is_busy = is_loaded or (takes and not self._identity.payloads.is_empty())

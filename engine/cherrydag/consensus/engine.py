@@ -265,6 +265,8 @@ class Engine:
         index = self.checkpoints.has_diverged()
         if index is not None and not self.is_halted:
             self.is_halted = True
+            if self.author is not None:
+                self.author.halt()
             certificate = self.checkpoints.certified
             invariant(certificate is not None, "divergence is from a certificate")
             if certificate is not None:
@@ -272,13 +274,17 @@ class Engine:
 
     def _propose(self, now_ms: TimestampMs) -> bool:
         """Put our next vertex into the window if it is time; whether it was."""
-        if self.author is None or self.is_halted:
+        if self.author is None:
             return False
         wall_ms = TimestampMs(now_ms + self.wall_offset_ms)
         vertex = self.author.make(now_ms, wall_ms, is_loaded=bool(self._load))
         if vertex is None:
             return False
         outcome = self.window.insert(vertex).outcome
+        if outcome is Outcome.FULL:  # memory was refused: nobody will see this vertex
+            self.author.proposer.raise_floor(vertex.round)
+            self._outbox.emit(Lost((vertex,)))
+            return False
         invariant(outcome is Outcome.INSERTED, "our vertex has its parents", outcome=outcome, ref=vertex.ref)
         self._note(vertex)
         self._observe(vertex)

@@ -96,6 +96,10 @@ class PendingTable(Generic[T]):
         entry = self._parked.get(digest)
         return None if entry is None else entry.vertex
 
+    def source(self, digest: Digest) -> int:
+        """The peer that a parked vertex came from."""
+        return self._parked[digest].peer
+
     def waiting_for(self, digest: Digest) -> Iterator[Digest]:
         """What is parked for this one, in the order in which it came."""
         return iter(self._children.get(digest, ()))

@@ -74,7 +74,7 @@ class Window:
             index = self._issuers.get(vertex.issuer)
             if index is None:
                 # Half of the numbers are kept for those with a bond.
-                if 2 * len(self._issuers) >= self.limits.issuers:
+                if 2 * (len(self._issuers) - len(self._bonded)) >= self.limits.issuers:
                     return Inserted(Outcome.FULL, Handle(0), ())
                 index = self._next_index()
             ref = Ref(vertex.anchor_round, operator(index), vertex.digest)
