@@ -13,7 +13,7 @@ from cherrydag.primitives import Round, TimestampMs, ValidatorIndex
 class Recollection:
     """Asks until a quorum of stake, our own included, has answered; keeps the round to propose above."""
 
-    __slots__ = ("_answers", "_committee", "_interval_ms", "_margin", "ask_again_ms", "floor")
+    __slots__ = ("_answers", "_committee", "_interval_ms", "_margin", "ask_again_ms", "floor", "is_complete")
 
     def __init__(self, committee: Committee, me: ValidatorIndex, interval_ms: int, margin: int) -> None:
         self._committee = committee
@@ -22,11 +22,8 @@ class Recollection:
         self._margin = margin
         self.floor = Round(0)
         self.ask_again_ms: TimestampMs | None = None
-
-    @property
-    def is_complete(self) -> bool:
+        self.is_complete = self._has_quorum()
         """Whether enough have answered."""
-        return self._committee.stake_of(self._answers) >= self._committee.quorum
 
     def begin(self, sign_state: SignState, own_round: Round, *, has_lost_sign_state: bool) -> None:
         """own_round: of our highest stored vertex. ConfigError if there is one and the mark is gone.
@@ -56,7 +53,11 @@ class Recollection:
         self.floor = max(self.floor, highest_round)
         was_complete = self.is_complete
         self._answers[source] = None
+        self.is_complete = self._has_quorum()
         if self.is_complete and not was_complete:
             self.ask_again_ms = None
             if self._margin:
                 self.floor = Round(max(self.floor, clock_round) + self._margin)
+
+    def _has_quorum(self) -> bool:
+        return self._committee.stake_of(self._answers) >= self._committee.quorum

@@ -154,6 +154,8 @@ class Graph:
     def insert(self, ref: Ref, parents: Refs) -> Inserted:
         """Insert one vertex with its parents in listed order (see pack_refs)."""
         outcome, handle, missing = self._index.insert_one(ref.digest, ref.round, ref.author, parents)
+        if outcome == 0:
+            return Inserted(Outcome.INSERTED, Handle(handle), ())
         places = tuple(i for i, lacks in enumerate(missing) if lacks) if outcome == Outcome.MISSING else ()
         return Inserted(Outcome(outcome), Handle(handle), places)
 
