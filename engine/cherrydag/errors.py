@@ -14,6 +14,10 @@ class ShapeError(CherrydagError, ValueError):
     """An argument has the wrong length, layout or item type: our bug, never a peer's."""
 
 
+class StorageError(CherrydagError):
+    """The database cannot be trusted or cannot be written: fatal. The message names what, where and why."""
+
+
 class ConfigError(CherrydagError, ValueError):
     """The configuration is wrong: name the key, the value and what is allowed."""
 

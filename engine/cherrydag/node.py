@@ -369,7 +369,7 @@ class Node:
             wake_ms = _earlier(wake_ms, self.fetcher.wake_at_ms)
         sync = self.commit_sync
         if sync is not None and (self.engine.is_behind or sync.is_active):
-            sync.set_target(self.engine.commit_votes.quorum_index, now_ms)
+            sync.set_target(self.engine.commit_votes.committed_index, now_ms)
             self._effects += [Send(peer, ask) for peer, ask in sync.requests(now_ms)]
             wake_ms = _earlier(wake_ms, sync.wake_at_ms)
         if len(self.engine.acceptance.pending):

@@ -21,7 +21,7 @@ from cherrydag.vertex import ValidatorVertex, Vertex
 
 class Clock(NamedTuple):
     """What acceptance needs to know of the moment. now_ms: wall clock. round: the highest with a quorum of
-    stake, or that of the last commit. is_behind: a quorum is far ahead of us."""
+    stake, or that of the last commit. is_behind: others are far ahead of us."""
 
     now_ms: TimestampMs
     round: Round
@@ -61,10 +61,12 @@ class Acceptance:
             return self._refuse(Refusal.KNOWN)
         if round_ > clock.round + self._timing.round_ahead_max:
             return self._refuse(Refusal.FAR)
-        if clock.is_behind and round_ > clock.round and not self.pending.wants(digest):
-            return self._refuse(Refusal.BEHIND)
-        if vertex.timestamp_ms > clock.now_ms:
-            return self._wait_until_due(vertex, source, clock)
+        if not self.pending.wants(digest):
+            if clock.is_behind and round_ > clock.round:
+                return self._refuse(Refusal.BEHIND)
+            # One that others refer to is taken whatever it says of the time: they would wait for it for ever.
+            if vertex.timestamp_ms > clock.now_ms:
+                return self._wait_until_due(vertex, source, clock)
         return self._enter([(vertex, source)])
 
     def due(self, clock: Clock) -> list[Accepted]:

@@ -111,7 +111,7 @@ class Engine:
         return self._finish()
 
     def on_certified(self, commit: Commit, vertices: Sequence[Vertex], now_ms: TimestampMs) -> list[Effect]:
-        """The next commit that a quorum has certified, with its vertices in its order.
+        """The next commit that is certified, with its vertices in its order.
 
         One that the chain has already must be the same. Raises ShapeError if it is not the next one.
         """
@@ -124,7 +124,7 @@ class Engine:
         for vertex in vertices:
             self._settle(self.acceptance.release(vertex))
         self._collect_garbage()
-        if self.commit_votes.quorum_index < self.chain.index + COMMIT_SYNC_BATCH:
+        if self.commit_votes.committed_index < self.chain.index + COMMIT_SYNC_BATCH:
             self._advance(now_ms)
         return self._finish()
 
@@ -180,8 +180,8 @@ class Engine:
 
     @property
     def is_behind(self) -> bool:
-        """Whether a quorum is so far ahead that commits are fetched rather than vertices."""
-        return self.commit_votes.quorum_index >= self.chain.index + COMMIT_SYNC_BATCH
+        """Whether others are so far ahead that commits are fetched rather than vertices."""
+        return self.commit_votes.committed_index >= self.chain.index + COMMIT_SYNC_BATCH
 
     @property
     def clock_round(self) -> Round:

@@ -78,12 +78,12 @@ class Proposer:
     def next_round(self) -> Round | None:
         """The round after our last vertex, if a quorum of stake is in that vertex's round.
 
-        Rounds that a quorum has committed already are passed over: whoever lags that much counts as faulty
+        Rounds that are committed already are passed over: whoever lags that much counts as faulty
         in them, and nobody else may leave out a round, since letting the clock jump to whatever round is
         seen loses liveness (Qiu, Xiao, Shao: IEEE S&P 2026).
         """
         chain = self._chain
-        committed = chain.leader_round + max(0, self._votes.quorum_index - chain.index)
+        committed = chain.leader_round + max(0, self._votes.committed_index - chain.index)
         base = Round(max(self.own.round, self._floor, committed))
         limits = self._window.limits
         is_full = len(self._window) >= limits.vertices or base >= self._window.graph.gc_round + limits.rounds

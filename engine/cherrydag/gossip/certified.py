@@ -51,7 +51,7 @@ def check_commits(
 def check_votes(
     votes: Sequence[ValidatorVertex], commit: Commit, committee: Committee
 ) -> tuple[ValidatorVertex, ...]:
-    """The first of the votes that make a quorum for this commit; rules and signatures are yet to be verified.
+    """The first of the votes that certify this commit, with validity stake: one of them is honest; rules and signatures are yet to be verified.
 
     Raises PeerFault with VOTE if one before them is none, or VOTE_STAKE.
     """
@@ -63,10 +63,10 @@ def check_votes(
         if vertex.epoch != committee.epoch or sought not in vertex.commit_votes:
             _refuse(SyncFault.VOTE, f"votes[{place}]: no vote for commit {commit.index}")
         voters.append(vertex.author)
-        if committee.stake_of(voters) >= committee.quorum:
+        if committee.stake_of(voters) >= committee.validity:
             return tuple(votes[: place + 1])
     stake = committee.stake_of(voters)
-    raise PeerFault(SyncFault.VOTE_STAKE, f"votes: stake {stake}, {committee.quorum} are a quorum")
+    raise PeerFault(SyncFault.VOTE_STAKE, f"votes: stake {stake}, expected {committee.validity}")
 
 
 def check_vertices(vertices: Sequence[Vertex], asked: Sequence[AnyRef], ledger: Chain) -> None:

@@ -1,6 +1,6 @@
 """Catching up with the main chain by certified commits instead of by the DAG (consensus, 7).
 
-A quorum's votes for the last commit of a range certify it, its hash links certify the others, and these name
+Votes of validity stake (f + 1, so one is honest) for the last commit of a range certify it, its hash links certify the others, and these name
 every vertex by digest: nothing else needs a signature check. Who lies, cuts short or keeps silent costs time
 and is asked last.
 """
@@ -119,15 +119,15 @@ class CommitSync:
         """A peer is known, or says, to have the commits up to this index."""
         self._scores.set_index(peer, index)
 
-    def set_target(self, quorum_index: int, now_ms: int) -> None:
-        """The highest index that a quorum has voted for. It does not sink."""
-        self._target = max(self._target, quorum_index)
+    def set_target(self, committed_index: int, now_ms: int) -> None:
+        """The highest index that is committed for certain. It does not sink."""
+        self._target = max(self._target, committed_index)
         self._now_ms = now_ms
 
     def applied(self, index: int, digest: Digest) -> None:
         """Our main chain has advanced to this commit, by commits from here or by its own decisions.
 
-        InvariantViolation if a quorum has certified another commit of this index.
+        InvariantViolation if another commit of this index is certified.
         """
         if index <= self._head.commit_index:
             return
@@ -153,7 +153,7 @@ class CommitSync:
 
     @property
     def is_active(self) -> bool:
-        """Whether we are a batch behind a quorum, or have part of what we lack."""
+        """Whether we are a batch behind, or have part of what we lack."""
         return self._is_behind or bool(self._ranges)
 
     def expects(self, peer: Peer, number: int) -> bool:
@@ -210,7 +210,7 @@ class CommitSync:
     # Commits
 
     def on_commits(self, peer: Peer, message: Commits, now_ms: int) -> tuple[ValidatorVertex, ...]:
-        """Take an answer whose links hold and whose votes would make a quorum.
+        """Take an answer whose links hold and whose votes would certify the last commit.
 
         Returns these votes: verify them, every rule and signature, then call on_votes_verified with the
         answer's number. Nothing if there is nothing to verify: no commit, or no longer needed.

@@ -26,7 +26,7 @@ class SyncFault(StrEnum):
     """What should certify the last commit is no vote for it: another epoch, author or commit, or a second
     one of an author."""
     VOTE_STAKE = "sync_vote_stake"
-    """The votes for the last commit have less than a quorum of stake."""
+    """The votes for the last commit have less than validity stake."""
     REQUEST_REFS = "sync_request_refs"
     """A request for too many vertices."""
     REQUEST_AUTHOR = "sync_request_author"

@@ -23,7 +23,7 @@ class CertifiedCommit(NamedTuple):
 class CommitRange:
     """Commits first..last that `peer` was asked for under `number`.
 
-    It holds no commits until the peer has answered, and is certified once a quorum's votes have been
+    It holds no commits until the peer has answered, and is certified once votes of validity stake have been
     verified; then it asks for its vertices. held_bytes: frames of its commits and of the vertices it holds.
     """
 

@@ -98,7 +98,7 @@ class Server:
     def commits(self, request: GetCommits) -> Commits:
         """Commits from the first one asked for on, up to the highest that can be certified; none if none can.
 
-        Commits end before response_bytes_max, but for the first one. The votes, of a quorum and no more, come
+        Commits end before response_bytes_max, but for the first one. The votes, of validity stake and no more, come
         on top of that.
         """
         first, last = request.first, request.last
@@ -121,18 +121,18 @@ class Server:
         return fitting
 
     def _certify(self, commits: list[Commit]) -> tuple[ValidatorVertex, ...]:
-        """A quorum's votes for the last commit; commits without such are taken from the end."""
+        """Votes of validity stake for the last commit; commits without such are taken from the end."""
         if not commits:
             return ()
         last = commits[-1].index
         voters: dict[CommitVote, Voters] = {_vote_for(commit): {} for commit in commits}
         for later in self._store.commits(last + 1, last + VOTE_COMMITS_MAX):
             self._collect(later, voters)
-            if (votes := self._quorum(voters[_vote_for(commits[-1])])) is not None:
+            if (votes := self._valid(voters[_vote_for(commits[-1])])) is not None:
                 return votes
         # Who votes for a commit does so in vertices of later ones: each that is dropped may certify the next.
         while commits:
-            if (votes := self._quorum(voters[_vote_for(commits[-1])])) is not None:
+            if (votes := self._valid(voters[_vote_for(commits[-1])])) is not None:
                 return votes
             self._collect(commits.pop(), voters)
         return ()
@@ -145,12 +145,12 @@ class Server:
                     if (found := voters.get(vote)) is not None:
                         found.setdefault(vertex.author, vertex)
 
-    def _quorum(self, voters: Voters) -> tuple[ValidatorVertex, ...] | None:
-        """The first of these that make a quorum, by author."""
+    def _valid(self, voters: Voters) -> tuple[ValidatorVertex, ...] | None:
+        """The first of these that have validity stake, by author."""
         votes: list[ValidatorVertex] = []
         for author in sorted(voters):
             votes.append(voters[author])
-            if self._committee.stake_of([vertex.author for vertex in votes]) >= self._committee.quorum:
+            if self._committee.stake_of([vertex.author for vertex in votes]) >= self._committee.validity:
                 return tuple(votes)
         return None
 

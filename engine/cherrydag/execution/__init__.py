@@ -1,0 +1,1 @@
+"""Committed order into state: accounts, modules, the state's commitment."""
