@@ -9,10 +9,8 @@ from cherrydag.sim.world import Outcome
 
 @dataclass(slots=True)
 class Summary:
-    """Sums over worlds. latencies_us, gaps_us: of all of them, unsorted. event_hash: chains the worlds' own.
-
-    lowest: figures of the worlds by seed are folded in the order in which they are added.
-    """
+    """Sums over worlds. latencies_us, gaps_us: of all of them, unsorted. event_hash: chains the worlds' own,
+    in the order in which they were added."""
 
     seeds: int = 0
     rounds: int = 0
