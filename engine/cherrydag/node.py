@@ -6,7 +6,7 @@ never steps; set_clock says how far the wall clock is from it.
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import count
 from typing import NamedTuple, TypeAlias
 
@@ -18,6 +18,7 @@ from cherrydag.consensus.ports import PayloadSource, Signer, SignState, Store
 from cherrydag.consensus.timing import Timing
 from cherrydag.errors import PeerFault
 from cherrydag.gossip.commit_sync import CommitSync
+from cherrydag.gossip.effects import Penalise, Send, Verify
 from cherrydag.gossip.faults import SyncFault
 from cherrydag.gossip.fetcher import Fetcher, FetchLimits
 from cherrydag.gossip.messages import (
@@ -36,32 +37,6 @@ from cherrydag.primitives import Digest, Peer, PublicKey, TimestampMs, Validator
 from cherrydag.refs import AnyRef, round_of
 from cherrydag.verify import EpochRules, VertexFault
 from cherrydag.vertex import OperatorVertex, ValidatorVertex, Vertex
-
-
-@dataclass(frozen=True, slots=True)
-class Send:
-    """Send a message to one peer."""
-
-    peer: Peer
-    message: Message
-
-
-@dataclass(frozen=True, slots=True)
-class Verify:
-    """Check these vertices alone, signatures included; then report the faults under this job."""
-
-    job: int
-    vertices: tuple[Vertex, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Penalise:
-    """A peer broke a rule of the protocol. code: stable; reason: names field and limit."""
-
-    peer: Peer
-    code: str
-    reason: str
-
 
 NodeEffect: TypeAlias = Effect | Send | Verify | Penalise
 
@@ -256,7 +231,7 @@ class Node:
             else:
                 self._verify(peer, message, self.fetcher.on_reply(peer, message, now_ms))
         elif isinstance(message, GetVertices):
-            self._effects.append(Send(peer, self.server.vertices(message)))
+            self._answer(peer, self.server.vertices(message))
         elif isinstance(message, GetCommits):
             self._effects.append(Send(peer, self.server.commits(message)))
         elif isinstance(message, Commits):
@@ -264,9 +239,17 @@ class Node:
                 self._verify(peer, message, sync.on_commits(peer, message, now_ms))
                 self._apply_certified(now_ms)
         elif isinstance(message, GetNewest):
-            self._effects.append(Send(peer, self.server.newest(message)))
+            self._answer(peer, self.server.newest(message))
         else:
             self._on_newest(peer, message, now_ms)
+
+    def _answer(self, peer: Peer, message: Vertices | Newest) -> None:
+        """Send what was asked for, without vertices of ours that a crash could make us forget."""
+        unsent = self.engine.unsent_digests
+        if unsent and any(vertex.digest in unsent for vertex in message.vertices):
+            kept = tuple(vertex for vertex in message.vertices if vertex.digest not in unsent)
+            message = replace(message, vertices=kept)  # type: ignore[arg-type]
+        self._effects.append(Send(peer, message))
 
     def _on_push(self, peer: Peer, message: Push) -> None:
         vertex = message.vertex

@@ -551,7 +551,7 @@ def with_vote(true: Commits, place: int, **changes: Any) -> Commits:
     [
         lambda true: with_vote(true, 1, author=4),
         lambda true: with_vote(true, 1, author=0),
-        lambda true: with_vote(true, 2, epoch=8),
+        lambda true: with_vote(true, 1, epoch=8),
         lambda true: with_vote(true, 0, commit_votes=()),
         lambda true: with_vote(true, 0, commit_votes=(CommitVote(10, digest("other")),)),
         lambda true: with_vote(true, 0, commit_votes=(CommitVote(11, SYNC.digest_at(10)),)),
@@ -562,25 +562,49 @@ def test_a_vote_that_is_none_is_refused(change: Callable[[Commits], Commits]) ->
     check_refused(SyncFault.VOTE, change)
 
 
-@pytest.mark.parametrize("n", [0, 2])
-def test_votes_of_less_than_a_quorum_are_refused(n: int) -> None:
-    check_refused(SyncFault.VOTE_STAKE, lambda true: replace(true, votes=true.votes[:n]))
+def votes_of(*authors: int) -> tuple[ValidatorVertex, ...]:
+    """Their votes for the last commit of the first range."""
+    voting = [v for v in SYNC.of(SYNC.commits[9 + VOTE_DELAY]) if isinstance(v, ValidatorVertex)]
+    return tuple(voting[author] for author in authors)
 
 
-def test_votes_count_by_stake() -> None:
-    rules = EpochRules.of(CHAIN, committee_of([4, 2, 2, 1]))
-    sync, peer, _, true = first_range(A, rules=rules)
-    assert len(sync.on_commits(peer, true, 0)) == 3
-    check_refused(
-        SyncFault.VOTE_STAKE, lambda true: replace(true, votes=true.votes[1:]), rules=rules
-    )  # fmt: skip
+@pytest.mark.parametrize("voters", [(), (0,), (3,)])
+def test_votes_of_less_than_validity_stake_are_refused(voters: tuple[int, ...]) -> None:
+    check_refused(SyncFault.VOTE_STAKE, lambda true: replace(true, votes=votes_of(*voters)))
 
 
-def test_no_more_votes_are_verified_than_make_a_quorum() -> None:
+@pytest.mark.parametrize("voters", [(0, 1), (2, 3)])
+def test_any_votes_of_validity_stake_certify_a_range(voters: tuple[int, ...]) -> None:
     sync, peer, _, true = first_range()
-    more = next(v for v in SYNC.of(SYNC.commits[12]) if v.ref[1] == 3)
-    assert isinstance(more, ValidatorVertex)
-    assert sync.on_commits(peer, replace(true, votes=(*true.votes, more)), 0) == true.votes
+    votes = votes_of(*voters)
+    assert sync.on_commits(peer, replace(true, votes=votes), 0) == votes
+
+
+@pytest.mark.parametrize(
+    ("stakes", "voters", "certify"),
+    [
+        ([3, 3, 2, 2], (0,), False),
+        ([4, 2, 2, 2], (0,), True),
+        ([5, 2, 2, 1], (0,), True),
+        ([2, 1, 4, 3], (0, 1), False),
+        ([2, 2, 3, 3], (0, 1), True),
+        ([2, 3, 3, 2], (0, 1), True),
+    ],
+)
+def test_votes_count_by_stake(stakes: list[int], voters: tuple[int, ...], certify: bool) -> None:
+    """Of ten, f + 1 is 4: once one voter, once two have 3, 4 and 5."""
+    rules, votes = EpochRules.of(CHAIN, committee_of(stakes)), votes_of(*voters)
+    if certify:
+        sync, peer, _, true = first_range(rules=rules)
+        assert sync.on_commits(peer, replace(true, votes=votes), 0) == votes
+    else:
+        check_refused(SyncFault.VOTE_STAKE, lambda true: replace(true, votes=votes), rules=rules)
+
+
+@pytest.mark.parametrize("n", [2, 3, 4])
+def test_no_more_votes_are_verified_than_make_validity_stake(n: int) -> None:
+    sync, peer, _, true = first_range()
+    assert sync.on_commits(peer, replace(true, votes=votes_of(*range(n))), 0) == votes_of(0, 1)
 
 
 def test_invalid_votes_cost_the_peer_its_place() -> None:
@@ -678,8 +702,8 @@ class Liar:
             return Commits(request.number, (), ())
         if kind == "truncated":
             return self.honest.commits(replace(request, last=request.first))
-        if kind == "no quorum":
-            return replace(false, votes=false.votes[:2])
+        if kind == "too few votes":
+            return replace(false, votes=false.votes[:1])
         if kind == "false chain":
             return false
         if kind == "false tail":
@@ -699,7 +723,7 @@ class Liar:
         if kind in ("false chain", "false tail", "false commit"):
             false = tuple(FALSE.vertices.values())[: len(request.refs)]
             return replace(true, vertices=false)
-        if kind in ("no quorum", "wrong votes"):
+        if kind in ("too few votes", "wrong votes"):
             stripped = tuple(
                 replace(v, payload=replace(EMPTY_PAYLOAD, root=v.payload.root)) for v in true.vertices
             )
@@ -711,7 +735,7 @@ KINDS = [
     "silent",
     "empty",
     "truncated",
-    "no quorum",
+    "too few votes",
     "false chain",
     "false tail",
     "wrong votes",

@@ -154,13 +154,13 @@ def check_certificate(server: Server, sync: MainChain, first: int, last: int, ex
     assert answer.number == 5
     assert answer.commits == sync.commits[first - 1 : expected]
     certified = answer.commits[-1]
-    assert len({vertex.author for vertex in answer.votes}) == len(answer.votes) == 3
+    assert len({vertex.author for vertex in answer.votes}) == len(answer.votes) == COMMITTEE.validity == 2
     for vertex in answer.votes:
         assert vertex == sync.vertices[vertex.ref]
         assert CommitVote(certified.index, certified.digest) in vertex.commit_votes
 
 
-def test_commits_come_with_votes_of_a_quorum_and_no_more() -> None:
+def test_commits_come_with_votes_of_validity_stake_and_no_more() -> None:
     sync = main_chain(120)
     server = server_of(sync.store())
     check_certificate(server, sync, 1, 100, 100)
@@ -180,15 +180,28 @@ def test_a_range_is_shortened_to_what_can_be_certified() -> None:
 def test_nothing_is_sent_of_what_is_not_here_or_not_voted_for() -> None:
     assert server_of(main_chain(20).store()).commits(GetCommits(1, 21, 30)).commits == ()
     assert server_of(MemoryStore()).commits(GetCommits(1, 1, 100)).commits == ()
-    assert server_of(main_chain(20, votes=2).store()).commits(GetCommits(1, 1, 20)).commits == ()
+    assert server_of(main_chain(20, votes=1).store()).commits(GetCommits(1, 1, 20)).commits == ()
 
 
-def test_votes_count_by_stake() -> None:
-    sync = main_chain(20, votes=3)
-    store = sync.store()
-    for stakes, expected in (([1, 1, 1, 1], 17), ([2, 2, 2, 2], 17), ([2, 2, 2, 4], 0), ([4, 2, 2, 1], 17)):
-        server = Server(committee_of(stakes), window_of(()), store, store.newest)
-        assert len(server.commits(GetCommits(1, 1, 20)).commits) == expected
+@pytest.mark.parametrize(
+    ("stakes", "voters", "commits", "votes"),
+    [
+        ([3, 3, 2, 2], 1, 0, 0),
+        ([4, 2, 2, 2], 1, 17, 1),
+        ([5, 2, 2, 1], 1, 17, 1),
+        ([2, 1, 4, 3], 2, 0, 0),
+        ([2, 2, 3, 3], 2, 17, 2),
+        ([2, 3, 3, 2], 2, 17, 2),
+        ([4, 2, 2, 2], 4, 17, 1),
+        ([1, 2, 1, 6], 4, 17, 3),
+    ],
+)
+def test_votes_count_by_stake(stakes: list[int], voters: int, commits: int, votes: int) -> None:
+    """Of ten, f + 1 is 4: once one voter, once two have 3, 4 and 5. No more votes are sent than it takes."""
+    store = main_chain(20, votes=voters).store()
+    server = Server(committee_of(stakes), window_of(()), store, store.newest)
+    answer = server.commits(GetCommits(1, 1, 20))
+    assert (len(answer.commits), [vote.author for vote in answer.votes]) == (commits, list(range(votes)))
 
 
 def test_votes_in_vertices_of_the_window_are_found() -> None:
@@ -211,7 +224,7 @@ def test_a_vote_for_another_commit_of_that_index_does_not_count() -> None:
 
 
 def test_the_search_for_votes_is_bounded() -> None:
-    sync, store = main_chain(200, operators=False, votes=2), CountingStore()
+    sync, store = main_chain(200, operators=False, votes=1), CountingStore()
     for ticket, commit in enumerate(sync.commits, 1):
         store.write(Persist(Ticket(ticket), sync.of(commit), (commit,), ()))
     assert server_of(store).commits(GetCommits(1, 1, 100)).commits == ()

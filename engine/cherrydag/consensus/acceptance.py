@@ -21,11 +21,13 @@ from cherrydag.vertex import ValidatorVertex, Vertex
 
 class Clock(NamedTuple):
     """What acceptance needs to know of the moment. now_ms: wall clock. round: the highest with a quorum of
-    stake, or that of the last commit. is_behind: others are far ahead of us."""
+    stake, or that of the last commit. is_behind: others are far ahead of us. is_stuck: no
+    round has come to a quorum for long."""
 
     now_ms: TimestampMs
     round: Round
     is_behind: bool
+    is_stuck: bool = False
 
 
 class Accepted(NamedTuple):
@@ -64,8 +66,9 @@ class Acceptance:
         if not self.pending.wants(digest):
             if clock.is_behind and round_ > clock.round:
                 return self._refuse(Refusal.BEHIND)
-            # One that others refer to is taken whatever it says of the time: they would wait for it for ever.
-            if vertex.timestamp_ms > clock.now_ms:
+            # One that others refer to is taken whatever it says of the time, or they would wait for ever; and
+            # if nothing moves, one whose author's clock is wrong may be what the quorum lacks.
+            if vertex.timestamp_ms > clock.now_ms and not clock.is_stuck:
                 return self._wait_until_due(vertex, source, clock)
         return self._enter([(vertex, source)])
 

@@ -66,6 +66,7 @@ class Engine:
     ) -> None:
         committee = rules.committee
         self._rules = rules
+        self._timing = timing
         self._store = store
         self._outbox = Outbox()
         self.window = Window([member.stake for member in committee.members], seed, WINDOW)
@@ -84,6 +85,7 @@ class Engine:
         self._load: dict[Digest, None] = {}  # uncommitted vertices with a payload
         self._digests: dict[int, Digest] = {}  # of commits that wait for a checkpoint's root
         self.is_halted = False
+        self._progress = (Round(0), TimestampMs(0))  # the clock's round, and when it was first seen there
         self.wall_offset_ms = 0
         self.wake_at_ms: TimestampMs | None = None
 
@@ -96,6 +98,7 @@ class Engine:
         own that they know, and proposes nothing before a quorum, itself included, has answered.
         """
         self._restore(executed_index)
+        self._progress = (self.clock_round, now_ms)
         if self.author is not None:
             self.author.begin(now_ms)
         self._advance(now_ms)
@@ -172,6 +175,11 @@ class Engine:
         self.acceptance.set_issuer(issuer, bond, quota)
         if self.author is not None:
             self.author.set_bond(issuer, bond)
+
+    @property
+    def unsent_digests(self) -> list[Digest]:
+        """Vertices of ours that are not durable yet: nobody may get them."""
+        return self._outbox.unsent_digests
 
     @property
     def is_recovered(self) -> bool:
@@ -335,7 +343,11 @@ class Engine:
 
     def _clock(self, now_ms: TimestampMs) -> Clock:
         wall_ms = TimestampMs(now_ms + self.wall_offset_ms)
-        return Clock(wall_ms, self.clock_round, self.is_behind)
+        round_ = self.clock_round
+        if round_ > self._progress[0]:
+            self._progress = (round_, now_ms)
+        is_stuck = now_ms >= self._progress[1] + self._timing.stuck_ms
+        return Clock(wall_ms, round_, self.is_behind, is_stuck)
 
     def _finish(self) -> list[Effect]:
         due_ms = self.acceptance.due_ms

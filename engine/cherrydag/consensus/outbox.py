@@ -6,7 +6,8 @@ Persist before send: whatever leaves after a write was staged waits for that wri
 from collections import deque
 
 from cherrydag.commit import Commit
-from cherrydag.consensus.effects import Broadcast, Effect, Persist, SwapRecord, Ticket
+from cherrydag.consensus.effects import Broadcast, Effect, Persist, Relay, SwapRecord, Ticket
+from cherrydag.primitives import Digest
 from cherrydag.vertex import Vertex
 
 
@@ -66,8 +67,13 @@ class Outbox:
 
     @property
     def unsent(self) -> int:
-        """Vertices of ours that wait for a write."""
+        """Validator vertices of ours that wait for a write."""
         return sum(1 for _, effect in self._held if isinstance(effect, Broadcast))
+
+    @property
+    def unsent_digests(self) -> list[Digest]:
+        """Vertices of ours, of either kind, that nobody may get before a write is made."""
+        return [effect.vertex.digest for _, effect in self._held if isinstance(effect, Broadcast | Relay)]
 
     @property
     def is_clear(self) -> bool:

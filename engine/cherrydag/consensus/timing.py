@@ -13,6 +13,7 @@ class Timing:
     vertices. idle_round_delay_ms: what that stretches to, doubling, while there is nothing to order.
     future_ms: how far a timestamp may lie ahead of our clock. resend_ms: after that long without a quorum
     for our round, our last vertex is sent again. newest_ms: after that long, ask again for our newest vertex.
+    stuck_ms: after that long without a new round, timestamps ahead of our clock are let pass.
     round_ahead_max: rounds above ours that are parked. pending_max, pending_peer_max, missing_max: bounds of
     the pending table. early_peer_max: vertices of one peer that wait for their timestamp. unreferenced_max:
     how many vertices we make that a quorum has not linked. solo_burst: payloads that a solo chain puts
@@ -25,6 +26,7 @@ class Timing:
     future_ms: int = 500
     resend_ms: int = 1000
     newest_ms: int = 1000
+    stuck_ms: int = 5000
     round_ahead_max: int = 500
     pending_max: int = 16_384
     pending_peer_max: int = 4096

@@ -51,8 +51,9 @@ def check_commits(
 def check_votes(
     votes: Sequence[ValidatorVertex], commit: Commit, committee: Committee
 ) -> tuple[ValidatorVertex, ...]:
-    """The first of the votes that certify this commit, with validity stake: one of them is honest; rules and signatures are yet to be verified.
+    """The first of the votes that certify this commit: with validity stake, so that one of them is honest.
 
+    Their rules and signatures are yet to be verified.
     Raises PeerFault with VOTE if one before them is none, or VOTE_STAKE.
     """
     sought = CommitVote(commit.index, commit.digest)

@@ -1,8 +1,8 @@
 """Catching up with the main chain by certified commits instead of by the DAG (consensus, 7).
 
-Votes of validity stake (f + 1, so one is honest) for the last commit of a range certify it, its hash links certify the others, and these name
-every vertex by digest: nothing else needs a signature check. Who lies, cuts short or keeps silent costs time
-and is asked last.
+Votes of validity stake (f + 1, so one is honest) for the last commit of a range certify it, its hash links
+certify the others, and these name every vertex by digest: nothing else needs a signature check. Who lies,
+cuts short or keeps silent costs time and is asked last.
 """
 
 from collections.abc import Callable, Iterator, Sequence

@@ -95,6 +95,9 @@ class Fetcher:
             known = self._wanted.get(ref)
             if known is not None:
                 self._wanted.hold(known, source)
+                # Nobody is being asked: whoever was had nothing, or its answer was not taken.
+                if not known.asked and known.queue is None and source not in known.tried:
+                    self._enqueue(known, source)
             elif round_of(ref) > self._gc_round:
                 evicted = self._wanted.add(ref, source, now_ms)
                 if (want := self._wanted.get(ref)) is not None:

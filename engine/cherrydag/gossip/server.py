@@ -98,8 +98,8 @@ class Server:
     def commits(self, request: GetCommits) -> Commits:
         """Commits from the first one asked for on, up to the highest that can be certified; none if none can.
 
-        Commits end before response_bytes_max, but for the first one. The votes, of validity stake and no more, come
-        on top of that.
+        Commits end before response_bytes_max, but for the first one. The votes, of validity stake and no
+        more, come on top of that.
         """
         first, last = request.first, request.last
         if first < 1 or not first <= last < first + COMMIT_SYNC_BATCH:

@@ -85,7 +85,7 @@ class Actor:
     def go_on(self) -> None:
         """Nothing to do."""
 
-    def stopped_clock(self) -> None:
+    def reset_clock(self) -> None:
         """Nothing to do."""
 
     def link(self, other: int, connection: int) -> None:

@@ -53,7 +53,6 @@ def seat_all(world: "World") -> None:
         world.hosts.append(_operator(world, seat))
     for host in world.hosts:
         host.clock.offset_us = world.plan.skew_us.get(host.seat, 0)
-        host.clock.drift_ppm = world.plan.drift_ppm.get(host.seat, 0)
 
 
 def _validator(world: "World", seat: int) -> Host | Actor:

@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING, Final
 from cherrydag.commit import CheckpointCertificate
 from cherrydag.consensus.effects import Diverged, Persist, Report, SubDag
 from cherrydag.consensus.leader import SwapTable, leader_of
+from cherrydag.gossip.effects import Penalise
 from cherrydag.gossip.messages import Message, Push, Vertices
-from cherrydag.node import Penalise
 from cherrydag.primitives import Digest, Round
 from cherrydag.sim.chain_checks import Agreement, Closure
 from cherrydag.sim.chance import Chance

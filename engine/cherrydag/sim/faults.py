@@ -47,7 +47,6 @@ class Plan:
     crashed: tuple[int, ...] = ()
     ahead: set[int] = field(default_factory=set)
     skew_us: dict[int, int] = field(default_factory=dict)
-    drift_ppm: dict[int, int] = field(default_factory=dict)
     trouble: Trouble | None = None
     deeds: list[tuple[int, Deed]] = field(default_factory=list)
     suffered: dict[str, int] = field(default_factory=dict)
@@ -263,14 +262,13 @@ def _pause(draw: _Draw) -> None:
 
 
 def _clock(draw: _Draw) -> None:
-    """Skew and drift for all, steps for some.
+    """Skew for all, steps for some.
 
     Who signs timestamps that others refuse counts as faulty: far steps ahead stay within what is left of f.
     """
     left = draw.spare
     for seat in draw.honest:
         draw.plan.skew_us[seat] = draw.chance.between(-200_000, 200_000)
-        draw.plan.drift_ppm[seat] = draw.chance.between(-100, 100)
         if not draw.chance.is_hit(300):
             continue
         by_ms = draw.chance.pick((1_000, 60_000, 300_000, DAY_MS)) * draw.chance.pick((-1, 1))
@@ -286,7 +284,7 @@ def _clock(draw: _Draw) -> None:
 def _set_clock(plan: Plan, seat: int, by_ms: int, at_us: int) -> None:
     def deed(world: "World") -> None:
         world.hosts[seat].clock.step(by_ms)
-        world.hosts[seat].stopped_clock()
+        world.hosts[seat].reset_clock()
 
     plan.add("clock", at_us, deed)
 

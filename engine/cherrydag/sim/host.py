@@ -17,11 +17,12 @@ from cherrydag.consensus.effects import (
     Ticket,
 )
 from cherrydag.errors import InvariantViolation
+from cherrydag.gossip.effects import Penalise, Send, Verify
 from cherrydag.gossip.messages import Message, Push
-from cherrydag.node import Node, NodeConfig, NodeEffect, Penalise, Send, Verify
+from cherrydag.node import Node, NodeConfig, NodeEffect
 from cherrydag.primitives import TimestampMs
 from cherrydag.sim.chance import Chance
-from cherrydag.sim.clock import Clock
+from cherrydag.sim.clock import Clock, moment_us, monotonic_ms
 from cherrydag.sim.devices import Executor, Payloads, SignState
 from cherrydag.sim.keys import MockSigner
 from cherrydag.storage.memory import MemoryStore
@@ -104,6 +105,7 @@ class Host:
         self.node: Node = self.world.make_node(
             self.config, self.signer, self.sign_state, self.payloads, self.store
         )
+        self.node.set_clock(self.clock.offset_ms)
         del self.executor.roots[executed + 1 :]
         self.checks.on_start(self, executed)
         for issuer, bond, quota in self.world.issuers:
@@ -150,8 +152,8 @@ class Host:
 
     @property
     def now_ms(self) -> TimestampMs:
-        """What the node's clock shows."""
-        return self.clock.read(self.world.now_us)
+        """The moment, by the clock that never steps."""
+        return monotonic_ms(self.world.now_us)
 
     # Inputs
 
@@ -315,7 +317,7 @@ class Host:
         wake_ms = self.node.wake_at_ms
         if wake_ms is None:
             return
-        at_us = self.clock.when(wake_ms)
+        at_us = moment_us(wake_ms)
         if at_us <= self.world.now_us:
             at_us = self.world.now_us + 1
         if self._timer_us is None or at_us < self._timer_us or self._timer_us <= self.world.now_us:
@@ -342,8 +344,7 @@ class Host:
         if ticks > _BUSY_TICKS_MAX:
             raise InvariantViolation(f"a node that has ticked waits for a later moment: seat={self.seat}")
 
-    def stopped_clock(self) -> None:
-        """The clock was set: the timer's moment is another now."""
-        self._timer_us = None
-        if self.is_up and not self.is_paused:
-            self._arm()
+    def reset_clock(self) -> None:
+        """The wall clock was set."""
+        if self.is_up:
+            self.node.set_clock(self.clock.offset_ms)

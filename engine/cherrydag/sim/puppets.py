@@ -6,8 +6,18 @@ from typing import TYPE_CHECKING, Final
 
 from cherrydag.consensus.effects import Broadcast
 from cherrydag.errors import CherrydagError
-from cherrydag.gossip.messages import Commits, Message, Newest, Push, Vertices
-from cherrydag.node import NodeConfig, NodeEffect, Send
+from cherrydag.gossip.effects import Send
+from cherrydag.gossip.messages import (
+    Commits,
+    GetCommits,
+    GetNewest,
+    GetVertices,
+    Message,
+    Newest,
+    Push,
+    Vertices,
+)
+from cherrydag.node import NodeConfig, NodeEffect
 from cherrydag.primitives import TimestampMs
 from cherrydag.sim.chance import Chance
 from cherrydag.sim.host import Host
@@ -117,13 +127,22 @@ class _Twin(Puppet):
             self.payloads.waiting = 1
 
     def send(self, effect: Send) -> None:
-        """To this side."""
-        if self.meets(self.world.seat_of(effect.peer)):
-            super().send(effect)
+        """To this side; questions are numbered so that the answer finds the twin that asked."""
+        if not self.meets(self.world.seat_of(effect.peer)):
+            return
+        message = effect.message
+        if isinstance(message, GetVertices | GetCommits | GetNewest):
+            effect = Send(effect.peer, replace(message, number=2 * message.number + self._side))
+        super().send(effect)
 
     def deliver(self, source: int, message: Message, connection: int) -> None:
-        """From this side."""
-        if self.is_up and self.meets(source):
+        """From this side, or to its own question."""
+        if not self.is_up:
+            return
+        if isinstance(message, Vertices | Commits | Newest):
+            if message.number & 1 == self._side:
+                super().deliver(source, replace(message, number=message.number >> 1), connection)
+        elif self.meets(source):
             super().deliver(source, message, connection)
 
 

@@ -345,7 +345,7 @@ class World:
         for host in self.hosts:
             if host.is_honest and host.clock.offset_us:
                 host.clock.offset_us = 0
-                host.stopped_clock()
+                host.reset_clock()
             if host.seat not in self.plan.crashed:
                 host.restart()
                 host.go_on()
