@@ -21,6 +21,7 @@ from reference.dag_reference import ReferenceDag
 from cherrydag import crypto
 from cherrydag.dag import graph
 from cherrydag.params import RECORD_BYTES
+from cherrydag.primitives import Digest, Round
 from cherrydag.transaction import RECORD, build_transfers
 
 SEED = 20261122
@@ -193,14 +194,16 @@ def operator_rounds(rounds: int, width: int) -> tuple[graph.Refs, graph.Refs, np
     return refs, refs[(before + within).ravel()], offsets
 
 
+def plain(refs: graph.Refs) -> list[tuple[bytes, int, int]]:
+    """(digest, round, author) of each, as the reference takes them."""
+    return [(ref["digest"].tobytes(), int(ref["round"]), int(ref["author"])) for ref in refs]
+
+
 def filled_reference(
     refs: graph.Refs, parents: graph.Refs, offsets: npt.NDArray[np.uint64], count: int
 ) -> Callable[[], ReferenceDag]:
     """Insert the first `count` vertices into a fresh plain-Python graph."""
-    named = [(ref["digest"].tobytes(), int(ref["round"]), int(ref["author"])) for ref in refs[:count]]
-    listed = [
-        (ref["digest"].tobytes(), int(ref["round"]), int(ref["author"])) for ref in parents[: offsets[count]]
-    ]
+    named, listed = plain(refs[:count]), plain(parents[: offsets[count]])
 
     def insert() -> ReferenceDag:
         reference = ReferenceDag([1] * 4)
@@ -211,9 +214,120 @@ def filled_reference(
     return insert
 
 
-@case("dag.insert", "ns/vertex", PLAIN_DAG, window=100_000)
+class RollingWindow:
+    """A window of `window` vertices that moves on: a lot of 1,000 enters, the oldest 1,000 leave.
+
+    100 operators' vertices a round with three parents each in the round before. The same digests come again
+    after a cycle, in higher rounds, so a run may last as long as it likes.
+    """
+
+    LOT = 1000
+    WIDTH = 100
+
+    def __init__(self, window: int) -> None:
+        count = window + 2 * self.LOT
+        rng = np.random.default_rng(SEED)
+        self.window = window
+        self.inserted = 0
+        self.cycle = np.empty(count, graph.REF)
+        self.cycle["digest"] = rng.integers(0, 256, (count, 32), dtype=np.uint8)
+        self.cycle["author"] = graph.operator(0) + np.arange(count) % 1000
+        before = (np.arange(count) // self.WIDTH * self.WIDTH - self.WIDTH) % count
+        within = (rng.integers(0, self.WIDTH, count)[:, None] + [0, 1, 2]) % self.WIDTH
+        self.parents_of = (before[:, None] + within).astype(np.uint32)
+        self.offsets = np.arange(0, 3 * self.LOT + 1, 3, dtype=np.uint64)
+        limits = graph.Limits(rounds=1 << 14, vertices=1 << 21, blocks=1 << 21)
+        self.graph = graph.Graph([1] * 4, bytes(16), limits)
+        while self.inserted < window:
+            self.prepare()
+            self.insert()
+
+    def prepare(self) -> None:
+        """Name the vertices of the next lot and their parents."""
+        first = self.inserted % len(self.cycle)
+        self.refs = self.cycle[first : first + self.LOT]
+        self.refs["round"] = 1 + (self.inserted + np.arange(self.LOT)) // self.WIDTH
+        self.parents = self.cycle[self.parents_of[first : first + self.LOT]].ravel()
+        self.parents["round"] = np.repeat(self.refs["round"] - 1, 3)
+
+    def prepare_singly(self) -> None:
+        """The same, as arguments of Graph.insert."""
+        self.prepare()
+        refs = [
+            graph.Ref(Round(round_), author, Digest(digest)) for digest, round_, author in plain(self.refs)
+        ]
+        self.calls = list(zip(refs, self.parents.reshape(-1, 3), strict=True))
+
+    def insert(self) -> None:
+        """Insert the lot in one native call."""
+        self.graph.insert_batch(self.refs, self.parents, self.offsets)
+        self.inserted += self.LOT
+
+    def insert_singly(self) -> None:
+        """Insert the lot one by one through the Python face."""
+        for ref, parents in self.calls:
+            self.graph.insert(ref, parents)
+        self.inserted += self.LOT
+
+    def drop(self) -> None:
+        """Drop what is above the window's size."""
+        gc_round = Round((self.inserted - self.window) // self.WIDTH)
+        self.graph.set_gc_round(gc_round)
+        if len(self.graph) != self.window:
+            raise AssertionError("not every vertex was inserted")
+
+
+def plain_insert() -> tuple[Callable[[], ReferenceDag], int]:
+    """The baseline of insertion, and how many vertices it inserts."""
+    return filled_reference(*operator_rounds(40, 100), 4000), 4000
+
+
+@case("dag.insert/window=1000000", "ns/vertex", PLAIN_DAG, window=1_000_000)
+@case("dag.insert/window=100000", "ns/vertex", PLAIN_DAG, window=100_000)
+@case("dag.insert/window=10000", "ns/vertex", PLAIN_DAG, window=10_000)
+@case("dag.insert/window=1000", "ns/vertex", PLAIN_DAG, window=1000)
 def dag_insert(window: int) -> Prepared:
-    """Fill a fresh window of 100,000 vertices in batches of 1,000, three parents each."""
+    """Insert 1,000 vertices in one native call into a window that holds `window`; three parents each."""
+    rolling = RollingWindow(window)
+
+    def reset() -> None:
+        rolling.drop()
+        rolling.prepare()
+
+    return Prepared(rolling.insert, rolling.LOT, *plain_insert(), reset)
+
+
+@case("dag.insert_one/window=1000000", "ns/vertex", PLAIN_DAG, window=1_000_000)
+@case("dag.insert_one/window=100000", "ns/vertex", PLAIN_DAG, window=100_000)
+@case("dag.insert_one/window=10000", "ns/vertex", PLAIN_DAG, window=10_000)
+@case("dag.insert_one/window=1000", "ns/vertex", PLAIN_DAG, window=1000)
+def dag_insert_one(window: int) -> Prepared:
+    """The same one by one through the Python face."""
+    rolling = RollingWindow(window)
+
+    def reset() -> None:
+        rolling.drop()
+        rolling.prepare_singly()
+
+    return Prepared(rolling.insert_singly, rolling.LOT, *plain_insert(), reset)
+
+
+@case("dag.drop/window=1000000", "ns/vertex", PLAIN_DAG, window=1_000_000)
+@case("dag.drop/window=1000", "ns/vertex", PLAIN_DAG, window=1000)
+def dag_drop(window: int) -> Prepared:
+    """Raise gc_round past 1,000 vertices; the baseline is their insertion."""
+    rolling = RollingWindow(window)
+
+    def reset() -> None:
+        rolling.prepare()
+        rolling.insert()
+
+    return Prepared(rolling.drop, rolling.LOT, *plain_insert(), reset)
+
+
+@case("dag.fill/window=100000", "ns/vertex", PLAIN_DAG, window=100_000)
+def dag_fill(window: int) -> Prepared:
+    """Fill a fresh window in batches of 1,000: its memory is new, and grows."""
     refs, parents, offsets = operator_rounds(window // 1000, 1000)
     batches = []
     for start in range(0, window, 1000):
@@ -226,10 +340,9 @@ def dag_insert(window: int) -> Prepared:
             filled.insert_batch(*batch)
         return filled
 
-    baseline = filled_reference(refs, parents, offsets, 4000)
-    if len(run()) != window or len(baseline().vertices) != 4000:
+    if len(run()) != window:
         raise AssertionError("not every vertex was inserted")
-    return Prepared(run, window, baseline, 4000)
+    return Prepared(run, window, *plain_insert())
 
 
 @case("tips.select/k=8", "ns/selection", PLAIN_DAG, k=8)

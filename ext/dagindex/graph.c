@@ -3,8 +3,13 @@
 
 /* Insertion. */
 
+/* A large window misses the cache at nearly every probe. So table lines are asked for a group ahead
+ * of their use, and the misses overlap. A vertex with more parents than that is a group alone. */
+#define GROUP_REFS 64
+#define GROUP_DROPS 32
+
 typedef struct {
-    uint32_t hash, parent[CD_DAG_PARENTS_MAX];
+    uint32_t parent[CD_DAG_PARENTS_MAX];
     uint32_t parents; /* those above gc_round, in listed order */
     cd_dag_mask strong;
 } cd_entrant;
@@ -36,30 +41,24 @@ static uint32_t find_parent(const cd_dag *dag, uint32_t hash, const cd_dag_ref *
     return vertex->round == ref->round && vertex->author == ref->author ? at : CD_NONE;
 }
 
-/* Find the parents above gc_round: all table lines are asked for before the first is read. */
+/* Find the parents above gc_round. */
 static cd_dag_outcome find_parents(cd_dag *dag, const cd_dag_ref *parents, size_t n,
-                                   uint8_t *missing, cd_entrant *entrant) {
-    uint32_t hashes[CD_DAG_PARENTS_MAX], found[CD_DAG_PARENTS_MAX];
+                                   const uint32_t *hashes, uint8_t *missing, cd_entrant *entrant) {
     size_t lacking = 0;
     bool repeated = false;
     const uint32_t mark = cd_dag_new_mark(dag);
-    for (size_t i = 0; i < n; i++) {
-        if (parents[i].round <= dag->gc_round) continue;
-        hashes[i] = cd_table_hash(dag, parents[i].digest);
-        __builtin_prefetch(&dag->table[hashes[i] & dag->table_mask]);
-    }
     entrant->parents = 0;
     for (size_t i = 0; i < n; i++) {
         if (parents[i].round <= dag->gc_round) continue;
-        found[i] = find_parent(dag, hashes[i], &parents[i]);
-        if (found[i] == CD_NONE) {
+        const uint32_t at = find_parent(dag, hashes[i], &parents[i]);
+        if (at == CD_NONE) {
             missing[i] = 1;
             lacking++;
             continue;
         }
-        repeated |= dag->vertices[found[i]].mark == mark;
-        dag->vertices[found[i]].mark = mark;
-        entrant->parent[entrant->parents++] = found[i];
+        repeated |= dag->vertices[at].mark == mark;
+        dag->vertices[at].mark = mark;
+        entrant->parent[entrant->parents++] = at;
     }
     if (repeated) {
         memset(missing, 0, n);
@@ -118,7 +117,8 @@ static void link_operator(cd_dag *dag, uint32_t at) {
     round->operators = at;
 }
 
-static uint32_t place_vertex(cd_dag *dag, const cd_dag_ref *ref, const cd_entrant *entrant) {
+static uint32_t place_vertex(cd_dag *dag, const cd_dag_ref *ref, uint32_t hash,
+                             const cd_entrant *entrant) {
     const uint32_t at = cd_dag_take_vertex(dag);
     cd_vertex *vertex = &dag->vertices[at];
     memcpy(vertex->digest, ref->digest, 32);
@@ -128,7 +128,7 @@ static uint32_t place_vertex(cd_dag *dag, const cd_dag_ref *ref, const cd_entran
     vertex->parents = (uint16_t)entrant->parents;
     vertex->live = 1;
     vertex->committed = 0;
-    cd_table_add(dag, entrant->hash, at);
+    cd_table_add(dag, hash, at);
     link_parents(dag, at, entrant);
     if (is_operator(ref->author)) {
         link_operator(dag, at);
@@ -139,8 +139,10 @@ static uint32_t place_vertex(cd_dag *dag, const cd_dag_ref *ref, const cd_entran
     return at;
 }
 
+/* hashes: the vertex's own, then its parents'. */
 static cd_dag_outcome insert_one(cd_dag *dag, const cd_dag_ref *ref, const cd_dag_ref *parents,
-                                 size_t n, cd_dag_handle *handle, uint8_t *missing) {
+                                 size_t n, const uint32_t *hashes, cd_dag_handle *handle,
+                                 uint8_t *missing) {
     cd_entrant entrant;
     *handle = 0;
     if (n > 0) memset(missing, 0, n);
@@ -148,19 +150,35 @@ static cd_dag_outcome insert_one(cd_dag *dag, const cd_dag_ref *ref, const cd_da
     if (!refs_hold(dag, ref, parents, n, &entrant)) return CD_DAG_INVALID;
     if (ref->round <= dag->gc_round) return CD_DAG_STALE;
     if (!in_window(dag, ref->round)) return CD_DAG_FAR;
-    entrant.hash = cd_table_hash(dag, ref->digest);
-    uint32_t at = cd_table_find(dag, entrant.hash, ref->digest);
+    uint32_t at = cd_table_find(dag, hashes[0], ref->digest);
     if (at != CD_NONE) {
         const cd_vertex *there = &dag->vertices[at];
         if (there->round != ref->round || there->author != ref->author) return CD_DAG_INVALID;
         *handle = handle_of(dag, at);
         return CD_DAG_DUPLICATE;
     }
-    cd_dag_outcome outcome = find_parents(dag, parents, n, missing, &entrant);
+    cd_dag_outcome outcome = find_parents(dag, parents, n, hashes + 1, missing, &entrant);
     if (outcome != CD_DAG_INSERTED) return outcome;
     if (!cd_dag_reserve(dag, entrant.parents, !is_operator(ref->author))) return CD_DAG_FULL;
-    *handle = handle_of(dag, place_vertex(dag, ref, &entrant));
+    *handle = handle_of(dag, place_vertex(dag, ref, hashes[0], &entrant));
     return CD_DAG_INSERTED;
+}
+
+/* Hash the next vertices, each with its parents above gc_round behind it, and ask for their table
+ * lines. Returns the end of the group. One with too many parents ends it unhashed: it is refused. */
+static size_t ask_group(const cd_dag *dag, const cd_dag_ref *refs, size_t i, size_t n,
+                        const cd_dag_ref *parents, const uint64_t *offsets, uint32_t *hashes) {
+    size_t used = 0;
+    do {
+        const size_t count = offsets[i + 1] - offsets[i];
+        if (count > CD_DAG_PARENTS_MAX) return i + 1;
+        if (used > 0 && used + 1 + count > GROUP_REFS) return i;
+        hashes[used++] = cd_table_ask(dag, refs[i].digest);
+        for (size_t k = offsets[i]; k < offsets[i + 1]; k++, used++)
+            if (parents[k].round > dag->gc_round)
+                hashes[used] = cd_table_ask(dag, parents[k].digest);
+    } while (++i < n);
+    return i;
 }
 
 static bool offsets_hold(const uint64_t *offsets, size_t n, size_t end) {
@@ -177,11 +195,17 @@ cd_status cd_dag_insert(cd_dag *dag, const cd_dag_ref *refs, size_t n, const cd_
     CD_ARG_CHECK(n == 0 || (refs != NULL && outcomes != NULL && handles != NULL));
     CD_ARG_CHECK(parents_len == 0 || (parents != NULL && missing != NULL));
     CD_ARG_CHECK(n < SIZE_MAX / sizeof *refs && offsets_hold(offsets, n, parents_len));
-    for (size_t i = 0; i < n; i++) {
-        const size_t from = offsets[i];
-        outcomes[i] = (uint8_t)insert_one(dag, &refs[i], parents_len ? parents + from : NULL,
-                                          offsets[i + 1] - from, &handles[i],
-                                          parents_len ? missing + from : NULL);
+    uint32_t hashes[1 + CD_DAG_PARENTS_MAX];
+    for (size_t i = 0; i < n;) {
+        const size_t end = ask_group(dag, refs, i, n, parents, offsets, hashes);
+        const uint32_t *own = hashes;
+        for (; i < end; i++) {
+            const size_t from = offsets[i], count = offsets[i + 1] - from;
+            outcomes[i] =
+                (uint8_t)insert_one(dag, &refs[i], parents_len ? parents + from : NULL, count, own,
+                                    &handles[i], parents_len ? missing + from : NULL);
+            own += 1 + count;
+        }
     }
     return CD_OK;
 }
@@ -189,7 +213,7 @@ cd_status cd_dag_insert(cd_dag *dag, const cd_dag_ref *refs, size_t n, const cd_
 /* GC. */
 
 /* Clear the links to a vertex that goes. Its children may go too, but their blocks still stand. */
-static void detach(cd_dag *dag, uint32_t at) {
+static void detach(cd_dag *dag, uint32_t at, uint32_t hash) {
     for (uint32_t link = dag->vertices[at].children; link != CD_NONE;) {
         cd_block *block = &dag->blocks[link / 8];
         CD_VERIFY_CHECK(block->parent[link % 8] == at);
@@ -197,7 +221,21 @@ static void detach(cd_dag *dag, uint32_t at) {
         link = block->sibling[link % 8];
     }
     cd_tips_on_drop(dag, at);
-    cd_table_remove(dag, at);
+    cd_table_remove(dag, hash, at);
+}
+
+static void detach_list(cd_dag *dag, uint32_t at) {
+    uint32_t group[GROUP_DROPS], hashes[GROUP_DROPS];
+    while (at != CD_NONE) {
+        uint32_t n = 0;
+        for (; at != CD_NONE && n < GROUP_DROPS; at = dag->vertices[at].next) {
+            const uint32_t child = dag->vertices[at].children;
+            if (child != CD_NONE) __builtin_prefetch(&dag->blocks[child / 8]);
+            group[n] = at;
+            hashes[n++] = cd_table_ask(dag, dag->vertices[at].digest);
+        }
+        for (uint32_t i = 0; i < n; i++) detach(dag, group[i], hashes[i]);
+    }
 }
 
 static void release(cd_dag *dag, uint32_t at) {
@@ -238,10 +276,7 @@ static size_t drop_round(cd_dag *dag, uint32_t number) {
     uint32_t *slots = slot_of(dag, number, 0);
     const uint32_t n = dag->config.validators;
     size_t count = 0;
-    for (uint32_t i = 0; i <= n; i++)
-        for (uint32_t at = i < n ? slots[i] : round->operators; at != CD_NONE;
-             at = dag->vertices[at].next)
-            detach(dag, at);
+    for (uint32_t i = 0; i <= n; i++) detach_list(dag, i < n ? slots[i] : round->operators);
     for (uint32_t i = 0; i < n; i++) {
         count += release_list(dag, slots[i]);
         slots[i] = CD_NONE;

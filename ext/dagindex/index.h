@@ -166,11 +166,12 @@ CD_INLINE uint32_t link_sibling(const cd_dag *dag, uint32_t link) {
 /* Open a set of marked vertices: empty at first. */
 uint32_t cd_dag_new_mark(cd_dag *dag);
 
-/* table.c */
+/* table.c: _ask also prefetches the line where the search for this digest begins. */
 uint32_t cd_table_hash(const cd_dag *dag, const uint8_t digest[32]);
+uint32_t cd_table_ask(const cd_dag *dag, const uint8_t digest[32]);
 uint32_t cd_table_find(const cd_dag *dag, uint32_t hash, const uint8_t digest[32]);
 void cd_table_add(cd_dag *dag, uint32_t hash, uint32_t at);
-void cd_table_remove(cd_dag *dag, uint32_t at);
+void cd_table_remove(cd_dag *dag, uint32_t hash, uint32_t at);
 
 /* memory.c: room for one more vertex with this many parents; false if there is none to be had. */
 bool cd_dag_reserve(cd_dag *dag, uint32_t parents, bool validator);

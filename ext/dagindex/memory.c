@@ -1,7 +1,12 @@
-/* Opening, growing and freeing. Every array doubles up to its limit; freed parts are reused. */
+/* Opening, growing and freeing. Every array doubles up to its limit; freed parts are reused. Rows
+ * begin at cache lines, and large arrays lie on huge pages where the system has them. */
 #include "dagindex/index.h"
 
+#include <sys/mman.h>
+
 #define ROOM_FIRST 64u
+#define CACHE_LINE ((size_t)64)
+#define HUGE_PAGE ((size_t)2 << 20)
 
 static bool config_holds(const cd_dag_config *config) {
     uint32_t rounds = config->rounds_max;
@@ -89,9 +94,23 @@ uint32_t cd_dag_new_mark(cd_dag *dag) {
     return ++dag->mark;
 }
 
-static bool grow(void **array, size_t count, size_t size) {
-    void *grown = realloc(*array, count * size);
+/* The rest of the last page is not counted in the stats. */
+static void *allocate(size_t bytes) {
+    const size_t unit = bytes >= HUGE_PAGE ? HUGE_PAGE : CACHE_LINE;
+    const size_t whole = (bytes + unit - 1) / unit * unit;
+    void *array = aligned_alloc(unit, whole);
+#ifdef MADV_HUGEPAGE
+    if (array != NULL && unit == HUGE_PAGE) (void)madvise(array, whole, MADV_HUGEPAGE);
+#endif
+    return array;
+}
+
+/* Room for `count` items, of which the first `kept` stay. */
+static bool grow(void **array, size_t kept, size_t count, size_t size) {
+    void *grown = allocate(count * size);
     if (grown == NULL) return false;
+    if (kept > 0) memcpy(grown, *array, kept * size);
+    free(*array);
     *array = grown;
     return true;
 }
@@ -107,7 +126,7 @@ static bool grow_table(cd_dag *dag, uint32_t room) {
     uint32_t size = 2 * ROOM_FIRST;
     while (size < 2 * room) size *= 2;
     if (dag->table != NULL && size == dag->table_mask + 1) return true;
-    cd_entry *table = malloc(size * sizeof *table);
+    cd_entry *table = allocate(size * sizeof *table);
     if (table == NULL) return false;
     memset(table, 0xff, size * sizeof *table);
     cd_entry *before = dag->table;
@@ -123,11 +142,13 @@ static bool grow_table(cd_dag *dag, uint32_t room) {
 static bool grow_vertices(cd_dag *dag) {
     if (dag->room == dag->config.vertices_max) return false;
     uint32_t room = doubled(dag->room, 1, dag->config.vertices_max);
-    bool grown = grow((void **)&dag->vertices, room, sizeof *dag->vertices) &&
-                 grow((void **)&dag->more, room, sizeof *dag->more) &&
-                 grow((void **)&dag->scratch, 2 * (size_t)room, sizeof *dag->scratch) &&
-                 grow((void **)&dag->tips[0], room, sizeof *dag->tips[0]) &&
-                 grow((void **)&dag->tips[1], room, sizeof *dag->tips[1]) && grow_table(dag, room);
+    const size_t kept = dag->room;
+    bool grown = grow((void **)&dag->vertices, kept, room, sizeof *dag->vertices) &&
+                 grow((void **)&dag->more, kept, room, sizeof *dag->more) &&
+                 grow((void **)&dag->scratch, 0, 2 * (size_t)room, sizeof *dag->scratch) &&
+                 grow((void **)&dag->tips[0], kept, room, sizeof *dag->tips[0]) &&
+                 grow((void **)&dag->tips[1], kept, room, sizeof *dag->tips[1]) &&
+                 grow_table(dag, room);
     if (grown) dag->room = room; /* else what has grown is merely larger than room says */
     return grown;
 }
@@ -140,12 +161,12 @@ bool cd_dag_reserve(cd_dag *dag, uint32_t parents, bool validator) {
         uint32_t room =
             doubled(dag->blocks_room, dag->blocks_room + blocks - at_hand, dag->config.blocks_max);
         if (room - dag->blocks_room + at_hand < blocks) return false;
-        if (!grow((void **)&dag->blocks, room, sizeof *dag->blocks)) return false;
+        if (!grow((void **)&dag->blocks, dag->blocks_room, room, sizeof *dag->blocks)) return false;
         dag->blocks_room = room;
     }
     if (validator && dag->free_side == CD_NONE && dag->sides_used == dag->sides_room) {
         uint32_t room = doubled(dag->sides_room, 1, dag->config.vertices_max);
-        if (!grow((void **)&dag->sides, room, sizeof *dag->sides)) return false;
+        if (!grow((void **)&dag->sides, dag->sides_room, room, sizeof *dag->sides)) return false;
         dag->sides_room = room;
     }
     return true;

@@ -35,6 +35,12 @@ uint32_t cd_table_hash(const cd_dag *dag, const uint8_t digest[32]) {
     return (uint32_t)(v[0] ^ v[1] ^ v[2] ^ v[3]);
 }
 
+uint32_t cd_table_ask(const cd_dag *dag, const uint8_t digest[32]) {
+    const uint32_t hash = cd_table_hash(dag, digest);
+    __builtin_prefetch(&dag->table[hash & dag->table_mask]);
+    return hash;
+}
+
 uint32_t cd_table_find(const cd_dag *dag, uint32_t hash, const uint8_t digest[32]) {
     for (uint32_t i = hash & dag->table_mask;; i = (i + 1) & dag->table_mask) {
         const cd_entry *entry = &dag->table[i];
@@ -52,9 +58,9 @@ void cd_table_add(cd_dag *dag, uint32_t hash, uint32_t at) {
 }
 
 /* Later entries of the run move up into the hole, so no tombstones pile up. */
-void cd_table_remove(cd_dag *dag, uint32_t at) {
+void cd_table_remove(cd_dag *dag, uint32_t hash, uint32_t at) {
     const uint32_t mask = dag->table_mask;
-    uint32_t hole = cd_table_hash(dag, dag->vertices[at].digest) & mask;
+    uint32_t hole = hash & mask;
     while (dag->table[hole].at != at) hole = (hole + 1) & mask;
     for (uint32_t i = (hole + 1) & mask; dag->table[i].at != CD_NONE; i = (i + 1) & mask) {
         uint32_t home = dag->table[i].hash & mask;
