@@ -29,7 +29,16 @@ ISA_FLAGS = {
 }
 
 # C code that a module uses from a neighbour's folder; the files are linked in.
-LINKS = {"dagindex": ["digest"], "ed25519": ["digest"]}
+LINKS = {
+    "dagindex": ["digest"],
+    "ed25519": ["digest"],
+    "ledger": ["digest"],
+    "statetree": ["digest"],
+    "store": ["digest"],
+}
+
+# Libraries of the system that a module is linked with.
+LIBRARIES = {"store": ["lmdb"]}
 
 CFLAGS = ["-std=gnu11", "-O3", "-fno-strict-aliasing", "-fvisibility=hidden", "-Wall", "-Wextra"]
 LDFLAGS = ["-pthread"]
@@ -97,6 +106,7 @@ def extensions() -> list[Extension]:
                 f"cherrydag._native.{name}",
                 sources=[str(pyx), *sources, *base],
                 include_dirs=["ext"],
+                libraries=LIBRARIES.get(name, []),
                 depends=headers,
                 define_macros=MACROS,
                 extra_compile_args=CFLAGS,
