@@ -131,6 +131,7 @@ def test_our_next_vertex_signs_the_state_after_a_checkpoint() -> None:
     effects += host.save(host.give(FORGE.rounds(13, authors=(1, 2, 3))[-1], START_MS + 999), START_MS + 999)
     effects += host.save(host.engine.on_tick(START_MS + 1999), START_MS + 1999)
     votes = [v.checkpoint for v in sent(effects) if v.checkpoint is not None]
+    votes = list(dict.fromkeys(votes))  # unheard, the vertex is sent once more
     assert votes == [checkpoint_vote(0, executed[3], digest("root", 4))]
 
 

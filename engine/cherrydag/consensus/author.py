@@ -124,7 +124,8 @@ class Author:
         """Time has passed: ask or send again if nobody answered."""
         self._ask(now_ms)
         if now_ms >= self._resend_ms and not self._is_halted:
-            if self._rounds.has_quorum(self.proposer.own.round) or self._outbox.unsent:
+            is_heard = self._rounds.has_quorum(self.proposer.own.round) and not self.proposer.is_unheard
+            if is_heard or self._outbox.unsent:
                 self._resend_ms = TimestampMs(now_ms + self._timing.resend_ms)
             else:
                 self._send_again(now_ms)

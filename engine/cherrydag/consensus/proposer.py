@@ -50,6 +50,8 @@ class Proposer:
         self._own_ms = TimestampMs(0)
         self.own = VertexRef(Round(0), me, rules.genesis[me])
         self.wake_ms: TimestampMs | None = None
+        self.is_unheard = False
+        """Whether only that nobody links our vertices keeps us from making one more."""
 
     def note(self, vertex: ValidatorVertex) -> None:
         """A validator's vertex has entered the window, our own ones among them."""
@@ -93,6 +95,7 @@ class Proposer:
         """The round to make a vertex for now, or None; then wake_ms says when to ask again, if time alone
         can change the answer. is_busy: there is something to order."""
         self.wake_ms = None
+        self.is_unheard = False
         round_ = self.next_round()
         if round_ is None or (self._is_solo and not is_busy):
             return None
@@ -102,7 +105,8 @@ class Proposer:
         if now_ms < due_ms:
             self.wake_ms = due_ms
             return None
-        return round_ if self._is_referenced() else None
+        self.is_unheard = not self._is_referenced()
+        return None if self.is_unheard else round_
 
     def ancestors(self, round_: Round) -> tuple[VertexRef, ...]:
         """Our last vertex, then the highest of each other author below the round that is new to us.

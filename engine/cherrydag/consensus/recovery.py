@@ -59,5 +59,7 @@ def _back_to(store: Store, gc_round: Round, last: Commit) -> list[Commit]:
     commits = [last]
     while commits[0].index > 1 and commits[0].leader.round > gc_round:
         first = commits[0].index
-        commits = [*store.commits(max(1, first - COMMIT_SYNC_BATCH), first - 1), *commits]
+        older = store.commits(max(1, first - COMMIT_SYNC_BATCH), first - 1)
+        invariant(len(older) > 0, "the log goes back to gc_round", index=first, gc_round=gc_round)
+        commits = [*older, *commits]
     return commits
