@@ -2,7 +2,7 @@
 
 import pytest
 
-from cases import CASES, Prepared
+from all_cases import CASES, Prepared
 
 
 @pytest.fixture(scope="module")

@@ -3,7 +3,7 @@
 import pytest
 from pytest_benchmark.fixture import BenchmarkFixture
 
-from cases import CASES, Prepared
+from all_cases import CASES, Prepared
 
 
 @pytest.mark.parametrize("prepared", CASES, indirect=True)

@@ -25,7 +25,7 @@ import _setup
 _setup.bootstrap()
 sys.path[1:1] = [str(_setup.ROOT / "bench"), str(_setup.ROOT / "tests")]
 
-from cases import CASES, SEED, Case, Prepared, nothing
+from all_cases import CASES, SEED, Case, Prepared, nothing
 from cherrydag import crypto
 
 TURN_SECONDS = 0.01

@@ -15,6 +15,8 @@ import numpy.typing as npt
 
 from cherrydag._native import digest as _digest
 from cherrydag._native import ed25519 as _ed25519
+from cherrydag._native import ledger as _ledger
+from cherrydag._native import statetree as _statetree
 from cherrydag.errors import ConfigError, ShapeError
 
 DIGEST_BYTES: Final = 32
@@ -220,6 +222,8 @@ def _set_level(level: int) -> None:
     """Each native module has its own level; all go together."""
     _digest.isa_use(level)
     _ed25519.isa_use(level)
+    _ledger.isa_use(level)
+    _statetree.isa_use(level)
 
 
 _chosen = os.environ.get("CHERRYDAG_BACKEND")

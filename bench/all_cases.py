@@ -1,0 +1,8 @@
+"""Every case of every part: importing this module registers them all."""
+
+import consensus_cases  # noqa: F401
+import ledger_cases  # noqa: F401
+import state_cases  # noqa: F401
+from cases import CASES, SEED, Case, Prepared, nothing
+
+__all__ = ["CASES", "SEED", "Case", "Prepared", "nothing"]
