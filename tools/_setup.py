@@ -159,15 +159,18 @@ def missing_parts(need_venv: bool) -> list[tuple[str, str]]:
     else:
         flags = [f"-I{folder}" for folder in includes]
         headers = not probe([*compiler, *flags], "#include <Python.h>\nint main(void) { return 0; }\n")
+        source = "#include <lmdb.h>\nint main(void) { return mdb_version(0, 0, 0) == 0; }\n"
+        if problem := probe(compiler, source, "-llmdb"):
+            missing.append((f"the database library LMDB and its header lmdb.h ({problem})", "liblmdb-dev"))
     if not headers:
         missing.append((f"the header Python.h of Python {VERSION} ({includes[0]})", "python3-dev"))
     return missing
 
 
-def probe(compiler: list[str], source: str) -> str:
+def probe(compiler: list[str], source: str, *libraries: str) -> str:
     """Compile and link a tiny program: the first line of complaint, or nothing if it builds."""
     with tempfile.TemporaryDirectory() as folder:
-        command = [*compiler, "-x", "c", "-", "-o", f"{folder}/probe"]
+        command = [*compiler, "-x", "c", "-", "-o", f"{folder}/probe", *libraries]
         done = subprocess.run(command, input=source, capture_output=True, text=True, check=False)
     return "" if done.returncode == 0 else (done.stderr.strip().splitlines() or ["it failed"])[0]
 

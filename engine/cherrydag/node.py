@@ -152,6 +152,9 @@ class Node:
             self._on_message(peer, message, now_ms)
         except PeerFault as fault:
             self._effects.append(Penalise(peer, fault.code, str(fault)))
+        if isinstance(message, Push):  # it is verified first: nothing has changed yet
+            taken, self._effects = self._effects, []
+            return taken
         return self._take(now_ms)
 
     def on_verified(
@@ -347,9 +350,10 @@ class Node:
         """The effects of this input, with what fetch and commit sync have to ask now."""
         self._follow_chain()
         wake_ms: int | None = self.engine.wake_at_ms
-        if len(self.fetcher) or self.fetcher.wake_at_ms is not None:
-            self._effects += [Send(peer, request) for peer, request in self.fetcher.requests(now_ms)]
-            wake_ms = _earlier(wake_ms, self.fetcher.wake_at_ms)
+        fetcher = self.fetcher
+        if fetcher.is_due(now_ms):
+            self._effects += [Send(peer, request) for peer, request in fetcher.requests(now_ms)]
+        wake_ms = _earlier(wake_ms, fetcher.wake_at_ms)
         sync = self.commit_sync
         if sync is not None and (self.engine.is_behind or sync.is_active):
             sync.set_target(self.engine.commit_votes.committed_index, now_ms)

@@ -57,7 +57,7 @@ class Acceptance:
         """Take a vertex that has passed verify; return what has entered because of it, parents first."""
         window, digest = self._window, vertex.digest
         round_ = vertex.round if isinstance(vertex, ValidatorVertex) else vertex.anchor_round
-        if round_ <= window.graph.gc_round:
+        if round_ <= window.gc_round:
             return self._refuse(Refusal.STALE)
         if window.graph.find(digest) is not None or digest in self.pending:
             return self._refuse(Refusal.KNOWN)
@@ -166,10 +166,9 @@ class Acceptance:
                 self._outbox.emit(Fetch(unknown, source))
 
     def _is_unknown(self, ref: AnyRef) -> bool:
-        graph = self._window.graph
-        if round_of(ref) <= graph.gc_round or ref.digest in self.pending:
+        if round_of(ref) <= self._window.gc_round or ref.digest in self.pending:
             return False
-        return graph.find(ref.digest) is None
+        return self._window.graph.find(ref.digest) is None
 
     def _wait_until_due(self, vertex: Vertex, source: Peer, clock: Clock) -> list[Accepted]:
         if vertex.timestamp_ms > clock.now_ms + self._timing.future_ms:

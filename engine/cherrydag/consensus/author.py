@@ -86,10 +86,11 @@ class Author:
         """When to call `tick` and `make` if nothing happens before."""
         if self._is_halted:
             return None
-        times = [self.proposer.wake_ms, self.past.ask_again_ms]
-        if not self._is_solo:
-            times.append(self._resend_ms)
-        return min((time_ms for time_ms in times if time_ms is not None), default=None)
+        wake_ms = self.proposer.wake_ms
+        if not self._is_solo and (wake_ms is None or self._resend_ms < wake_ms):
+            wake_ms = self._resend_ms
+        ask_ms = self.past.ask_again_ms
+        return wake_ms if ask_ms is None or (wake_ms is not None and wake_ms < ask_ms) else ask_ms
 
     def begin(self, now_ms: TimestampMs) -> None:
         """The window is as the store left it: find out where we stood, and send our last vertex again."""

@@ -85,7 +85,7 @@ class Door:
         self._window = window
         self._pending = pending
         self._outbox = outbox
-        self._gc_round = window.graph.gc_round
+        self._gc_round = window.gc_round
         self._parked_slots: dict[Slot, Digest] = {}
         self._slots_of_round: dict[Round, list[Slot]] = {}
         self._seqs: dict[Seq, OperatorVertex] = {}

@@ -262,7 +262,7 @@ class MainChain:
         return Extension(SubDag(commit, found.vertices, swaps), tuple(lost))
 
     def _collect_garbage(self) -> list[Vertex]:
-        low, high = self._window.graph.gc_round, self.gc_round
+        low, high = self._window.gc_round, self.gc_round
         for number in range(low + 1, high + 1):
             self._leaders.pop(Round(number), None)
         return self._window.set_gc_round(high) if high > low else []

@@ -88,7 +88,7 @@ class Proposer:
         committed = chain.leader_round + max(0, self._votes.committed_index - chain.index)
         base = Round(max(self.own.round, self._floor, committed))
         limits = self._window.limits
-        is_full = len(self._window) >= limits.vertices or base >= self._window.graph.gc_round + limits.rounds
+        is_full = len(self._window) >= limits.vertices or base >= self._window.gc_round + limits.rounds
         return Round(base + 1) if self._rounds.has_quorum(base) and not is_full else None
 
     def ready(self, now_ms: TimestampMs, *, is_busy: bool) -> Round | None:
@@ -158,14 +158,14 @@ class Proposer:
 
     def _has_leader(self, round_: Round) -> bool:
         before = Round(round_ - 1)
-        graph = self._window.graph
-        return before <= graph.gc_round or len(graph.slot(before, self._chain.leader(before))) > 0
+        window = self._window
+        return before <= window.gc_round or len(window.graph.slot(before, self._chain.leader(before))) > 0
 
     def _is_leader_judged(self, round_: Round) -> bool:
         """Whether a quorum of the round before has voted for the leader of the one before, or blames it."""
         judged = Round(max(0, round_ - 2))
         graph = self._window.graph
-        if judged <= graph.gc_round:
+        if judged <= self._window.gc_round:
             return True
         leader, quorum = self._chain.leader(judged), self._rules.committee.quorum
         voted = any(graph.votes(handle).stake >= quorum for handle in graph.slot(judged, leader).tolist())
@@ -182,7 +182,7 @@ class Proposer:
     def _newest(self, author: ValidatorIndex, below: Round) -> VertexRef | None:
         if below == 1:
             return VertexRef(Round(0), author, self._rules.genesis[author])
-        lowest = max(self._included[author], self._window.graph.gc_round, 0)
+        lowest = max(self._included[author], self._window.gc_round, 0)
         for number in range(min(below - 1, self._highest[author]), lowest, -1):
             slot = self._window.slot(Round(number), author)
             if slot:

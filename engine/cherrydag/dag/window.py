@@ -47,6 +47,7 @@ class Window:
         "_issuers",
         "_uncommitted",
         "_vertices",
+        "gc_round",
         "graph",
         "limits",
     )
@@ -54,6 +55,8 @@ class Window:
     def __init__(self, stakes: Sequence[Stake], seed: bytes, limits: Limits | None = None) -> None:
         self.limits = limits or Limits()
         self.graph = Graph(stakes, seed, self.limits)
+        self.gc_round = self.graph.gc_round
+        """Nothing at or below it is in the window."""
         self._vertices: dict[Handle, Vertex] = {}
         self._by_round: dict[Round, list[Handle]] = {}
         self._uncommitted: dict[Handle, Vertex] = {}
@@ -63,7 +66,7 @@ class Window:
         self._free: list[int] = []
 
     def __len__(self) -> int:
-        return len(self.graph)
+        return len(self._vertices)
 
     def insert(self, vertex: Vertex) -> Inserted:
         """Insert a vertex, if its parents above gc_round are in; `missing` are places in parents_of."""
@@ -117,7 +120,7 @@ class Window:
 
     def set_gc_round(self, gc_round: Round) -> list[Vertex]:
         """Drop all at or below gc_round; return those that no commit holds, lowest rounds first."""
-        low = self.graph.gc_round
+        low, self.gc_round = self.gc_round, gc_round
         self.graph.set_gc_round(gc_round)
         lost: list[Vertex] = []
         for number in range(low + 1, gc_round + 1):

@@ -206,6 +206,10 @@ class Fetcher:
         """
         return self._tick_at_ms
 
+    def is_due(self, now_ms: int) -> bool:
+        """Whether `requests` may have something to send."""
+        return bool(self._new) or (self._tick_at_ms is not None and now_ms >= self._tick_at_ms)
+
     def requests(self, now_ms: int) -> list[tuple[Peer, GetVertices]]:
         """What to send now. O(what is asked), on a tick O(turns_per_tick)."""
         self._expire(now_ms)

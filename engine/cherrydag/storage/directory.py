@@ -26,11 +26,13 @@ _META_FLAG, _MAGIC, _VERSION = 0x08, 0xBEEFC0DE, 1
 
 
 class FolderLock:
-    """Holds a folder for this process until `release`. StorageError if another one has it."""
+    """Holds a folder for this process until `release`, or until nothing refers to it. StorageError if another
+    process has it."""
 
     __slots__ = ("_descriptor",)
 
     def __init__(self, folder: Path) -> None:
+        self._descriptor = -1
         make_folder(folder)
         path = folder / "lock"
         self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
@@ -48,6 +50,9 @@ class FolderLock:
         if self._descriptor >= 0:
             os.close(self._descriptor)
             self._descriptor = -1
+
+    def __del__(self) -> None:
+        self.release()
 
 
 def make_folder(folder: Path) -> None:

@@ -56,10 +56,9 @@ _ADVICE: Final = {
 
 
 class _Queued(NamedTuple):
-    """What one ticket has added that is not durable yet; the vertices are numbered from first_seq."""
+    """What one ticket has added that is not durable yet."""
 
     ticket: Ticket
-    first_seq: int
     vertices: tuple[Vertex, ...]
     commits: tuple[Commit, ...]
     swaps: tuple[SwapRecord, ...]
@@ -80,12 +79,11 @@ class LmdbStore:
         of another schema, or in use."""
         self.folder = Path(folder).absolute()
         self.options = options or StoreOptions()
-        self._lock = FolderLock(self.folder)
         try:
+            self._lock = FolderLock(self.folder)
             self._native = self._open(identity)
-        except BaseException:
-            self._lock.release()
-            raise
+        except OSError as error:
+            raise StorageError(f"{self.folder} cannot be opened: {error}") from error
         self._reader = Reader(self._native)
         try:
             self._check(identity)
@@ -153,7 +151,7 @@ class LmdbStore:
         puts += map(swaps_put, persist.swaps)
         self._submit(persist.ticket, puts)
         self._ticket = persist.ticket
-        self._queued.append(_Queued(persist.ticket, self._next_seq, added, persist.commits, persist.swaps))
+        self._queued.append(_Queued(persist.ticket, added, persist.commits, persist.swaps))
         self._next_seq += len(added)
         self._fresh |= {vertex.ref: vertex for vertex in added}
 
