@@ -531,3 +531,16 @@ def test_equal_inputs_make_equal_requests() -> None:
         return sent
 
     assert run() == run()
+
+
+def test_a_new_holder_is_asked_at_once_if_nobody_is_and_after_a_while_if_one_is_slow() -> None:
+    made = Fetcher(FetchLimits(hedge_ms=50))
+    wanted = [ref(1)]
+    made.want(wanted, Peer(1), 0)
+    assert [peer for peer, _ in made.requests(0)] == [1]
+    made.want(wanted, Peer(2), 49)
+    assert made.requests(49) == []
+    made.want(wanted, Peer(3), 50)
+    assert [peer for peer, _ in made.requests(50)] == [3]
+    made.want(wanted, Peer(4), 200)
+    assert made.requests(200) == []  # two are being asked

@@ -5,7 +5,7 @@ which may come again, or be fetched once something accepted refers to it.
 """
 
 import heapq
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from cherrydag.consensus.door import Door, Refusal
 from cherrydag.consensus.effects import Fetch
@@ -17,6 +17,9 @@ from cherrydag.dag.window import Window
 from cherrydag.primitives import Peer, PublicKey, Round, TimestampMs
 from cherrydag.refs import AnyRef, round_of
 from cherrydag.vertex import ValidatorVertex, Vertex
+
+_SEARCH_MAX: Final = 512
+"""References looked at for what one parked vertex lacks."""
 
 
 class Clock(NamedTuple):
@@ -161,14 +164,32 @@ class Acceptance:
                 break
         if vertex.digest in self.pending:
             self._door.parked(vertex)
-            unknown = tuple(ref for ref in missing if ref.digest not in self.pending)
+            # Who refers to what is parked here has had its parents too, and may answer where others did not.
+            unknown = self._unknown_below(missing)
             if unknown:
                 self._outbox.emit(Fetch(unknown, source))
 
+    def _unknown_below(self, refs: list[AnyRef]) -> tuple[AnyRef, ...]:
+        """Those of these that are not here, and the parents that parked ones wait for, to a bound."""
+        unknown: dict[AnyRef, None] = {}
+        waiting, seen = list(refs), {ref.digest for ref in refs}
+        while waiting and len(seen) <= _SEARCH_MAX:
+            ref = waiting.pop()
+            parked = self.pending.get(ref.digest)
+            if parked is None:
+                unknown[ref] = None
+                continue
+            for parent in self._window.parents_of(parked):
+                if parent.digest not in seen and self._is_missing(parent):
+                    seen.add(parent.digest)
+                    waiting.append(parent)
+        return tuple(unknown)
+
     def _is_unknown(self, ref: AnyRef) -> bool:
-        if round_of(ref) <= self._window.gc_round or ref.digest in self.pending:
-            return False
-        return self._window.graph.find(ref.digest) is None
+        return ref.digest not in self.pending and self._is_missing(ref)
+
+    def _is_missing(self, ref: AnyRef) -> bool:
+        return round_of(ref) > self._window.gc_round and self._window.graph.find(ref.digest) is None
 
     def _wait_until_due(self, vertex: Vertex, source: Peer, clock: Clock) -> list[Accepted]:
         if vertex.timestamp_ms > clock.now_ms + self._timing.future_ms:

@@ -26,6 +26,7 @@ class FetchLimits(NamedTuple):
     peers_per_vertex, requests_per_peer: in flight at once. refs_per_request: as in GetVertices. wanted_max:
     vertices wanted. source_max: those of one source. turns_per_tick: wants that a tick looks at; with more
     than that, each has to wait. backoff_max_ms: longest pause after all were asked in vain.
+    hedge_ms: after that long without an answer, a peer that is new to hold the vertex is asked too.
     """
 
     peers_per_vertex: int = 2
@@ -37,6 +38,7 @@ class FetchLimits(NamedTuple):
     source_max: int = 8192
     turns_per_tick: int = 4096
     backoff_max_ms: int = 8000
+    hedge_ms: int = 50
 
 
 class _Request(NamedTuple):
@@ -95,8 +97,7 @@ class Fetcher:
             known = self._wanted.get(ref)
             if known is not None:
                 self._wanted.hold(known, source)
-                # Nobody is being asked: whoever was had nothing, or its answer was not taken.
-                if not known.asked and known.queue is None and source not in known.tried:
+                if known.queue is None and source not in known.tried and self._is_slow(known, now_ms):
                     self._enqueue(known, source)
             elif round_of(ref) > self._gc_round:
                 evicted = self._wanted.add(ref, source, now_ms)
@@ -105,6 +106,13 @@ class Fetcher:
                 self._forget(evicted)
         if self._tick_at_ms is None and len(self._wanted):
             self._tick_at_ms = now_ms + self._limits.tick_ms
+
+    def _is_slow(self, want: Want, now_ms: int) -> bool:
+        """Whether a new holder should be asked at once: who was asked had nothing, or takes long."""
+        if not want.asked:
+            return True
+        asked_ms = want.due_ms - self._limits.tick_ms
+        return now_ms >= asked_ms + self._limits.hedge_ms and len(want.asked) < self._limits.peers_per_vertex
 
     def holds(self, refs: Iterable[AnyRef], peer: Peer) -> None:
         """A peer holds those of these that are wanted: it sent something that refers to them."""
