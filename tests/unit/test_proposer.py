@@ -366,6 +366,16 @@ def test_tips_are_operators_vertices_of_the_window_of_tips() -> None:
     assert sorted(ref.anchor_round for ref in stage.proposer.tips(41, 1)) == [11, 38, 39, 40]
 
 
+@pytest.mark.parametrize("n", [0, 7, 8, 9, 63, 64, 65, 100])
+def test_a_vertex_lists_up_to_sixty_four_tips(n: int) -> None:
+    rows = FORGE.rounds(2)
+    stage = Stage(*flat(rows), *(FORGE.operator(100 + i, rows[0][:2]) for i in range(n)), me=0)
+    for i in range(n):
+        stage.window.set_issuer(issuer(100 + i), 1, 9)
+    listed = stage.proposer.tips(3, 1)
+    assert len(set(listed)) == len(listed) == min(n, 64)
+
+
 def test_a_tip_is_listed_once() -> None:
     rows = FORGE.rounds(2)
     tip = FORGE.operator(1, rows[0][:2])

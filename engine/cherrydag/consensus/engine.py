@@ -34,7 +34,14 @@ from cherrydag.dag.graph import Limits, Outcome
 from cherrydag.dag.tips import TipSelector
 from cherrydag.dag.window import Window
 from cherrydag.errors import invariant
-from cherrydag.params import COMMIT_SYNC_BATCH, COMMIT_VERTICES_MAX, COMMITTEE_MAX, PEER_SELF, TIPS_MAX
+from cherrydag.params import (
+    COMMIT_SYNC_BATCH,
+    COMMIT_VERTICES_MAX,
+    COMMITTEE_MAX,
+    PEER_SELF,
+    TIP_WINDOW,
+    TIPS_MAX,
+)
 from cherrydag.primitives import Digest, Peer, PublicKey, Round, TimestampMs, ValidatorIndex
 from cherrydag.verify import EpochRules
 from cherrydag.vertex import OperatorVertex, ValidatorVertex, Vertex
@@ -254,6 +261,8 @@ class Engine:
         """The window has risen with the chain: everything beside it follows."""
         gc_round = self.chain.gc_round
         self.rounds.forget(gc_round)
+        # Whoever issues next does so above the clock's round: what is lazy for it is so for all selections.
+        self.selector.set_tip_round(Round(max(0, self.clock_round + 1 - TIP_WINDOW)))
         self._settle(self.acceptance.set_gc_round(gc_round))
 
     def _forget(self, vertices: tuple[Vertex, ...]) -> None:

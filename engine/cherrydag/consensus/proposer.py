@@ -7,9 +7,10 @@ from cherrydag.consensus.commit_votes import CommitVotes
 from cherrydag.consensus.main_chain import MainChain
 from cherrydag.consensus.rounds import Rounds
 from cherrydag.consensus.timing import Timing
+from cherrydag.dag.graph import Handle
 from cherrydag.dag.tips import SELECT_MAX, TipSelector
 from cherrydag.dag.window import Window
-from cherrydag.params import TIP_WINDOW
+from cherrydag.params import TIP_WINDOW, TIPS_MAX
 from cherrydag.primitives import Digest, Round, TimestampMs, ValidatorIndex
 from cherrydag.refs import OperatorRef, VertexRef
 from cherrydag.verify import EpochRules
@@ -118,15 +119,18 @@ class Proposer:
         return (self.own, *(ref for ref in found if ref is not None))
 
     def tips(self, round_: Round, tip_cost: int) -> tuple[OperatorRef, ...]:
-        """Operator vertices for a vertex of this round, by fair selection."""
-        self._selector.set_tip_round(Round(max(0, round_ - TIP_WINDOW)))
-        chosen = [
-            self._window.vertex(handle) for handle in self._selector.fair(SELECT_MAX, tip_cost).tolist()
-        ]
+        """Operator vertices for a vertex of this round, by fair selection, within the tip window."""
+        chosen: dict[int, None] = {}
+        for _ in range(TIPS_MAX // SELECT_MAX):
+            known = len(chosen)
+            chosen.update(dict.fromkeys(self._selector.fair(SELECT_MAX, tip_cost).tolist()))
+            if len(chosen) == known:
+                break
+        vertices = [self._window.vertex(Handle(handle)) for handle in chosen]
         return tuple(
             vertex.ref
-            for vertex in chosen
-            if isinstance(vertex, OperatorVertex) and vertex.anchor_round < round_
+            for vertex in vertices
+            if isinstance(vertex, OperatorVertex) and round_ - TIP_WINDOW <= vertex.anchor_round < round_
         )
 
     def _due_ms(self, round_: Round, now_ms: TimestampMs, *, is_busy: bool) -> TimestampMs:
