@@ -95,7 +95,9 @@ class Acceptance:
         """For each parked vertex, whom it came from and which parents nobody has brought. O(all parked)."""
         found = []
         for entry in self.pending.entries():
-            unknown = tuple(ref for ref in self._window.parents_of(entry.vertex) if self._is_unknown(ref))
+            awaited = self.pending.waits_for(entry.digest)
+            parents = self._window.parents_of(entry.vertex)
+            unknown = tuple(r for r in parents if r.digest in awaited and r.digest not in self.pending)
             if unknown:
                 found.append((Peer(entry.peer), unknown))
         return found
@@ -179,17 +181,10 @@ class Acceptance:
             if parked is None:
                 unknown[ref] = None
                 continue
-            for parent in self._window.parents_of(parked):
-                if parent.digest not in seen and self._is_missing(parent):
-                    seen.add(parent.digest)
-                    waiting.append(parent)
+            awaited = self.pending.waits_for(ref.digest) - seen
+            waiting += [parent for parent in self._window.parents_of(parked) if parent.digest in awaited]
+            seen |= awaited
         return tuple(unknown)
-
-    def _is_unknown(self, ref: AnyRef) -> bool:
-        return ref.digest not in self.pending and self._is_missing(ref)
-
-    def _is_missing(self, ref: AnyRef) -> bool:
-        return round_of(ref) > self._window.gc_round and self._window.graph.find(ref.digest) is None
 
     def _wait_until_due(self, vertex: Vertex, source: Peer, clock: Clock) -> list[Accepted]:
         if vertex.timestamp_ms > clock.now_ms + self._timing.future_ms:

@@ -96,6 +96,10 @@ class PendingTable(Generic[T]):
         entry = self._parked.get(digest)
         return None if entry is None else entry.vertex
 
+    def waits_for(self, digest: Digest) -> frozenset[Digest]:
+        """The parents that a parked vertex still waits for."""
+        return frozenset(ref.digest for ref in self._wanted[digest])
+
     def source(self, digest: Digest) -> int:
         """The peer that a parked vertex came from."""
         return self._parked[digest].peer
