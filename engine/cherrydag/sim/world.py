@@ -174,7 +174,7 @@ class World:
         self.checks = Checks(self)
         self.network.trouble = self.plan.trouble
         self.is_crowded = "limits" in scenario.faults or "flooder" in self.plan.cast.values()
-        self._jumps = "jumper" in self.plan.cast.values()
+        self.has_jumper = "jumper" in self.plan.cast.values()
         self.hosts: list[Host | Actor] = []
         casting.seat_all(self)
         self._honest = [
@@ -230,7 +230,7 @@ class World:
         connection = host.linked.get(source)
         if connection is None:
             return
-        if self._jumps:
+        if self.has_jumper:
             late_us += self._late_to_leader(source, target, message)
         if network.trouble is None:
             at_us = network.arrival(source, target, self.now_us)
