@@ -16,7 +16,7 @@ from cherrydag.sim.faults import draw_plan
 from cherrydag.sim.host import Host
 from cherrydag.sim.operators import Operator
 from cherrydag.sim.report import percentile, summarize
-from cherrydag.sim.scenario import FAULTS, NETWORK_ADVERSARIES, VALIDATOR_ADVERSARIES, Scenario
+from cherrydag.sim.scenario import ADVERSARIES, FAULTS, NETWORK_ADVERSARIES, VALIDATOR_ADVERSARIES, Scenario
 from cherrydag.sim.shrink import shrink
 from cherrydag.sim.world import Outcome, World
 
@@ -294,3 +294,8 @@ def test_drawing_shows_lanes_chain_skips_and_equivocations() -> None:
     assert "equivocation</title>" in picture
     assert picture.count('class="skipped"') == len([r for r in drawing.leaders if r not in drawing.chain]) + 1
     assert picture.count("<circle") >= len([v for v in drawing.vertices if hasattr(v, "author")])
+
+
+def test_a_withholder_that_nobody_is_linked_to_sends_nothing() -> None:
+    everything = Scenario(368, 7, 2, 0, FAULTS, ADVERSARIES, rounds=200)
+    assert ran(everything)[1].violation is None

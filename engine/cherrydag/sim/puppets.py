@@ -59,7 +59,7 @@ class Withholder(Puppet):
         if manner == 0:
             return
         late_us = chance.between(30_000, 1_500_000) if manner == 1 else 0
-        for target in chance.sample(list(self.linked), reached):
+        for target in chance.sample(list(self.linked), min(reached, len(self.linked))):
             self.world.send(self.seat, target, push, late_us)
 
 
