@@ -2,6 +2,7 @@
 
 import consensus_cases  # noqa: F401
 import ledger_cases  # noqa: F401
+import mempool_cases  # noqa: F401
 import state_cases  # noqa: F401
 import storage_cases  # noqa: F401
 from cases import CASES, SEED, Case, Prepared, nothing

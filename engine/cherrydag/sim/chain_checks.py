@@ -1,6 +1,7 @@
 """Checkers of the main chain: one chain, whoever makes it and however often (consensus, 8)."""
 
 from collections.abc import Sequence
+from typing import Final
 
 from cherrydag.commit import Commit, CommitVote
 from cherrydag.consensus.effects import SubDag, SwapRecord
@@ -10,6 +11,9 @@ from cherrydag.primitives import Digest, Round
 from cherrydag.refs import AnyRef, round_of
 from cherrydag.sim.violation import must
 from cherrydag.vertex import OperatorVertex, Vertex
+
+UNDER_WAY: Final = 8
+"""Rounds above a leader's that may have begun when its vertex commits: three, or more if an anchor decides."""
 
 
 class Agreement:
@@ -40,6 +44,13 @@ class Agreement:
         """The table in force for a round: of the last record whose leader lies below it."""
         found = [record.swaps for leader_round, record in self.tables if leader_round < round_]
         return found[-1] if found else SwapTable()
+
+    def is_new_at(self, round_: int) -> bool:
+        """Whether a table may have come into force while this round was under way.
+
+        Then it has another leader than the one whose vertex its validators waited for.
+        """
+        return any(0 < round_ - leader_round <= UNDER_WAY for leader_round, _ in self.tables)
 
     def start(self, seat: int, index: int) -> None:
         """A node starts from a store whose last commit has this index."""

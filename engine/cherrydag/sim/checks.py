@@ -301,7 +301,7 @@ class Checks(Blind):
             left = self._left_us.get(round_, {})
             left_us = left.get(leader, 0)
             is_late = left_us < settled_us or left_us > min(left.values()) + LEADER_US
-            if not is_late and leader not in world.plan.ahead:
+            if not is_late and leader not in world.plan.ahead and not chain.is_new_at(round_):
                 facts = {"round": round_, "leader": leader, "left_ms": left_us // 1000}
                 must(round_ in committed, "I11", "a good network commits every honest leader", **facts)
 
