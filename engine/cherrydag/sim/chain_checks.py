@@ -13,7 +13,7 @@ from cherrydag.sim.violation import must
 from cherrydag.vertex import OperatorVertex, Vertex
 
 UNDER_WAY: Final = 8
-"""Rounds above a leader's that may have begun when its vertex commits: three, or more if an anchor decides."""
+"""Rounds above a leader's that may have begun when it commits: three, or more if an anchor decides it."""
 
 
 class Agreement:
