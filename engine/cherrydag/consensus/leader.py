@@ -5,7 +5,6 @@ scores over committed vertices alone, so nodes with the same commits have the sa
 """
 
 from bisect import bisect_right
-from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
@@ -15,7 +14,6 @@ from cherrydag import crypto
 from cherrydag.committee import Committee
 from cherrydag.errors import ShapeError
 from cherrydag.primitives import Round, ValidatorIndex
-from cherrydag.refs import VertexRef
 
 _DRAW_KEY = crypto.derive_key("cherrydag 2026-11-22 leader draw v1", b"")
 _DRAW = Struct("<IIB")  # epoch, round, 0 for the draw among all or 1 for the draw among the best
@@ -49,37 +47,6 @@ def _draw(committee: Committee, number: Round, among: Sequence[int], which: int)
     ends = list(accumulate(committee.members[index].stake for index in among))
     point = int.from_bytes(digest, "little") % ends[-1]
     return ValidatorIndex(among[bisect_right(ends, point)])
-
-
-@dataclass(frozen=True, slots=True)
-class CommittedVertex:
-    """What scoring needs of a committed validator vertex."""
-
-    ref: VertexRef
-    ancestors: tuple[VertexRef, ...]
-
-
-def score(
-    committee: Committee, leaders: Iterable[VertexRef], committed: Iterable[CommittedVertex]
-) -> list[int]:
-    """How well each author voted, an integer each, over the vertices committed since the last update.
-
-    A committed vertex of round r + 1 that links a committed leader of round r is a vote; its author gains
-    the stake of the distinct authors of committed vertices of round r + 2 that link the vote. Votes that
-    others saw in time thus weigh more, and nobody can score without the others' links.
-    """
-    led = set(leaders)
-    vertices = list(committed)
-    votes = {v.ref for v in vertices if any(a in led and a.round + 1 == v.ref.round for a in v.ancestors)}
-    linked_by: defaultdict[VertexRef, set[ValidatorIndex]] = defaultdict(set)
-    for vertex in vertices:
-        for ancestor in vertex.ancestors:
-            if ancestor in votes and ancestor.round + 1 == vertex.ref.round:
-                linked_by[ancestor].add(vertex.ref.author)
-    scores = [0] * len(committee)
-    for vote, authors in linked_by.items():
-        scores[vote.author] += committee.stake_of(authors)
-    return scores
 
 
 def swap_table(committee: Committee, scores: Sequence[int], share_permille: int) -> SwapTable:

@@ -279,7 +279,10 @@ class MainChain:
 
 
 class Tally:
-    """The scores of leader.score over the vertices of a period, brought up to date commit by commit.
+    """How well each author voted in a period, brought up to date commit by commit (consensus, 5).
+
+    A committed vertex of round r + 1 that links a committed leader of round r is a vote; its author gains the
+    stake of the distinct authors of committed vertices of round r + 2 that link the vote.
 
     The vertices need not be kept: what is held are leaders and votes above gc_round.
     """
