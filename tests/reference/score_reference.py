@@ -1,6 +1,6 @@
 """Scores of validators over a period's vertices at once (consensus, 5): what main_chain.Tally must equal."""
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -24,7 +24,8 @@ def score(
 
     A committed vertex of round r + 1 that links a committed leader of round r is a vote; its author gains
     the stake of the distinct authors of committed vertices of round r + 2 that link the vote. Votes that
-    others saw in time thus weigh more, and nobody can score without the others' links.
+    others saw in time thus weigh more, and nobody can score without the others' links. Who has more than
+    one committed vertex in a round gains nothing there.
     """
     led = set(leaders)
     vertices = list(committed)
@@ -34,7 +35,9 @@ def score(
         for ancestor in vertex.ancestors:
             if ancestor in votes and ancestor.round + 1 == vertex.ref.round:
                 linked_by[ancestor].add(vertex.ref.author)
+    made = Counter((vertex.ref.round, vertex.ref.author) for vertex in vertices)
     scores = [0] * len(committee)
     for vote, authors in linked_by.items():
-        scores[vote.author] += committee.stake_of(authors)
+        if made[vote.round, vote.author] == 1:
+            scores[vote.author] += committee.stake_of(authors)
     return scores

@@ -122,6 +122,17 @@ SIGNS: dict[str, Callable[[World], bool]] = {
 }
 
 
+@pytest.mark.parametrize("name", ["equivocator", "many_chains"])
+def test_equivocators_do_not_come_to_lead_for_others(name: str) -> None:
+    """Each of their votes would score, and the slots that they lead stay open."""
+    world, outcome = ran(Scenario(5, 7, byzantine=2, rounds=40, adversaries=(name,)))
+    assert outcome.violation is None, outcome.violation
+    tables = [record.swaps for _, record in world.checks.agreement.tables]
+    assert len(tables) >= 3
+    assert all(set(table.worst) & set(world.plan.cast) for table in tables)
+    assert not any(set(table.best) & set(world.plan.cast) for table in tables)
+
+
 def test_withholder_forces_fetches() -> None:
     fetched: list[int] = []
 

@@ -128,6 +128,15 @@ def test_an_equivocating_linker_counts_once() -> None:
     assert score(members, [ref(1, 0)], twice) == [4] * 4
 
 
+@pytest.mark.parametrize("votes", [True, False])
+def test_an_equivocating_voter_gains_nothing(votes: bool) -> None:
+    """Nor if one of its vertices alone is a vote: two of a slot are never more than one."""
+    members = committee(1, 2, 3, 4)
+    second = CommittedVertex(ref(2, 3, variant=1), tuple(ref(1, a) for a in range(not votes, 4)))
+    linker = CommittedVertex(ref(3, 1, variant=1), (second.ref,))
+    assert score(members, [ref(1, 0)], [*full_rounds(3), second, linker]) == [10, 10, 10, 0]
+
+
 def test_scores_do_not_depend_on_the_order_of_vertices() -> None:
     members, vertices = committee(1, 2, 3, 4), full_rounds(9)
     led = [ref(number, number % 4) for number in range(1, 7)]

@@ -2,12 +2,13 @@
 
 import pytest
 from engine_nodes import seat_of, sends
-from engines import ALWAYS, FOUR, SEED, START_MS, Forge, Host, Marks, MockSigner, Payloads, flat
+from engines import ALWAYS, FOUR, SEED, START_MS, Forge, Host, Marks, MockSigner, Payloads, flat, of_type
 from vertices import digest
 
 from cherrydag import node as node_module
 from cherrydag.commit import CommitVote
 from cherrydag.consensus.author import Identity
+from cherrydag.consensus.effects import Broadcast, Persist
 from cherrydag.consensus.engine import Engine
 from cherrydag.consensus.main_chain import ChainParams
 from cherrydag.consensus.timing import Timing
@@ -20,22 +21,27 @@ FORGE = Forge()
 SMALL = ChainParams(gc_depth=5)
 
 
-def test_a_sign_mark_is_recorded_before_its_signature_is_made() -> None:
-    marks, signed = Marks(), []
-
-    class Witness(MockSigner):
-        def sign(self, digest: bytes) -> bytes:
-            signed.append((digest, marks.load()))
-            return super().sign(digest)
-
-    identity = Identity(0, Witness(0), marks, Payloads(ALWAYS))
+def test_a_sign_mark_is_recorded_once_the_vertex_is_durable_and_before_it_leaves() -> None:
+    marks = Marks()
+    identity = Identity(0, MockSigner(0), marks, Payloads(ALWAYS))
     engine = Engine(FOUR, SMALL, Timing(), identity, MemoryStore(), SEED)
-    engine.start(START_MS)
+    effects = engine.start(START_MS)
     for peer in (1, 2, 3):
-        engine.on_newest((), peer, START_MS)
-    [(digest, mark)] = signed
-    assert mark is not None
-    assert mark == (1, digest)
+        effects += engine.on_newest((), peer, START_MS)
+    [persist] = of_type(effects, Persist)
+    assert [mark.round for mark in marks.marks] == [0]
+    [sent] = of_type(engine.on_persisted(persist.ticket, START_MS), Broadcast)
+    assert marks.load() == (1, sent.vertex.signing_digest(FOUR.chain))
+
+
+def test_a_vertex_that_was_durable_but_not_marked_is_marked_before_it_is_sent_again() -> None:
+    host = Host(0)
+    host.save(host.start())
+    host.marks.marks = host.marks.marks[:1]
+    host.boot()
+    effects = host.engine.start(START_MS)
+    [sent] = of_type(effects, Broadcast)
+    assert host.marks.load() == (1, sent.vertex.signing_digest(FOUR.chain))
 
 
 def test_what_waits_for_a_parent_enters_when_the_chain_has_left_that_behind() -> None:

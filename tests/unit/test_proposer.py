@@ -48,6 +48,7 @@ class Stage:
         for vertex in vertices:
             assert self.window.insert(vertex).outcome is Outcome.INSERTED
             if isinstance(vertex, ValidatorVertex):
+                self.chain.note(vertex)
                 self.rounds.note(vertex.round, vertex.author)
                 self.proposer.note(vertex)
 
@@ -153,6 +154,37 @@ def test_the_timeout_doubles_with_every_eight_rounds_without_a_commit() -> None:
         if leader == stage.me:
             stage = Stage(*flat(rows[: last - 1]), me=(stage.me + 1) % 4)
         stage.add(*(vertex for vertex in rows[last - 1] if vertex.author != leader))
+        stage.proposer.proposed(START_MS, is_busy=True)
+        assert stage.ready(0) is None
+        assert stage.ready(DELAY_MS) is None
+        assert stage.wake_ms == times * TIMEOUT_MS
+
+
+def rounds_with_open_slots(last: int) -> list[list[ValidatorVertex]]:
+    """Two of four vote for the leader in each third round, so that none of these slots is ever decided."""
+    leader_of = Stage().chain.leader
+    rows = FORGE.rounds(1)
+    for number in range(2, last + 1):
+        leader = leader_of(number - 1)
+        blaming = [(leader + 1) % 4, (leader + 2) % 4] if number % 3 == 2 else []
+        rows.append(
+            [
+                FORGE.vertex(
+                    number, author, [v for v in rows[-1] if author not in blaming or v.author != leader]
+                )
+                for author in range(4)
+            ]
+        )
+    return rows
+
+
+def test_rounds_whose_leaders_commit_behind_an_open_slot_do_not_count_for_the_timeout() -> None:
+    rows = rounds_with_open_slots(63)
+    for last, times in ((38, 1), (39, 2), (62, 2), (63, 4)):
+        leader = Stage().chain.leader(last)
+        stage = Stage(*flat(rows[: last - 1]), me=(leader + 1) % 4)
+        stage.add(*(vertex for vertex in rows[last - 1] if vertex.author != leader))
+        assert stage.chain.extend() == []
         stage.proposer.proposed(START_MS, is_busy=True)
         assert stage.ready(0) is None
         assert stage.ready(DELAY_MS) is None

@@ -225,7 +225,7 @@ def test_nothing_is_proposed_before_a_quorum_has_answered() -> None:
     assert host.engine.on_newest((), 1, START_MS) == []
     assert host.engine.on_newest((), 70_000, START_MS) == []
     assert host.engine.on_tick(START_MS + 900) == []
-    assert host.marks.marks == []
+    assert [mark.round for mark in host.marks.marks] == [0]
     effects = host.engine.on_newest((), 2, START_MS + 900)
     assert host.engine.is_recovered
     assert [persist.vertices[-1].author for persist in of_type(effects, Persist)] == [0]
@@ -378,3 +378,40 @@ def test_a_mark_that_is_there_needs_no_margin() -> None:
     for source in (1, 2):
         past.answered(source, 0, 50)
     assert past.floor == 7
+
+
+# Power cuts
+
+
+@pytest.mark.parametrize("after_ms", range(100, 130, 2))
+def test_after_a_power_cut_of_all_the_chain_goes_on(after_ms: int) -> None:
+    """Whoever has signed a vertex and not written it may sign another one: nobody has seen the first."""
+    net = network_of(4, params=SMALL).start()
+    net.run(after_ms)
+    before = max(len(chain) for chain in net.chains())
+    for number in range(4):
+        net.crash(number)
+    net.run(20)
+    for number in range(4):
+        net.boot(number)
+    net.run(3000)
+    assert min(len(chain) for chain in net.chains()) > before + 5
+    assert prefix_equal(net.chains())
+
+
+@pytest.mark.parametrize("written", [0, 1, 2])
+def test_a_solo_chain_goes_on_after_a_crash_between_signing_and_writing(written: int) -> None:
+    host = Host(0, rules=rules_of([7]), payloads=Payloads(30))
+    effects = host.engine.start(START_MS)
+    for _ in range(written):
+        [*_, persist] = of_type(effects, Persist)
+        host.store.write(persist)
+        host.store.sync()
+        effects = host.engine.on_persisted(persist.ticket, START_MS)
+    assert of_type(effects, Persist)
+    host.store = host.store.crash(0)
+    host.payloads = Payloads(5)
+    host.boot()
+    effects = host.save(host.engine.start(START_MS + 1))
+    assert len(of_type(effects, Execute)) >= 2
+    assert host.payloads.left == 0

@@ -33,8 +33,8 @@ ENGINE: Final = (
         "tickets-out-of-order",
         "3: what was held last leaves first",
         OUTBOX,
-        "self._effects.append(self._held.popleft()[1])",
-        "self._effects.append(self._held.pop()[1])",
+        "released.append(self._held.popleft()[1])",
+        "released.append(self._held.pop()[1])",
         OUTBOX_TESTS,
     ),
     Mutant(

@@ -143,6 +143,14 @@ MAIN_CHAIN: Final = (
         CHAIN,
     ),
     Mutant(
+        "equivocator-scores",
+        "5: each of an equivocator's votes counts, so that it leads in the place of honest validators",
+        f"{CONSENSUS}/main_chain.py",
+        "            if equivocates[vote.author]:\n                continue\n",
+        "",
+        CHAIN,
+    ),
+    Mutant(
         "votes-settled-early",
         "5: scores of votes at gc_round are settled before all their links are committed",
         f"{CONSENSUS}/main_chain.py",

@@ -87,6 +87,14 @@ PROPOSING: Final = (
         PROPOSER_TESTS,
     ),
     Mutant(
+        "open-slot-costs-patience",
+        "3: the leader timeout grows behind an open slot although the leaders above it commit",
+        PROPOSER,
+        "chain.leader_round - chain.leaders_ahead - _PATIENT_ROUNDS",
+        "chain.leader_round - _PATIENT_ROUNDS",
+        PROPOSER_TESTS,
+    ),
+    Mutant(
         "talks-to-itself",
         "3: vertices are made however few of ours a quorum has linked",
         PROPOSER,
@@ -136,24 +144,21 @@ PROPOSING: Final = (
     ),
     Mutant(
         "sign-mark-not-recorded",
-        "7: a vertex is signed without a mark, and a crash lets us sign another one",
+        "7: a vertex leaves without a mark, and a lost store lets us sign another one",
         AUTHOR,
-        "        self._identity.sign_state.record(SignMark(round_, digest))\n",
-        "",
-        RECOVERY,
+        "            self._identity.sign_state.record(SignMark(vertex.round, digest))\n",
+        "            del digest\n",
+        SURVIVORS,
     ),
     Mutant(
-        "sign-mark-after-signature",
-        "7: the mark is recorded after the signature",
+        "sign-mark-before-durable",
+        "7: the mark is recorded with the signature, so that a power cut of all ends the chain",
         AUTHOR,
-        """        self._identity.sign_state.record(SignMark(round_, digest))
-        return replace(unsigned, signature=self._identity.signer.sign(digest))
-""",
-        """        signature = self._identity.signer.sign(digest)
-        self._identity.sign_state.record(SignMark(round_, digest))
-        return replace(unsigned, signature=signature)
-""",
-        SURVIVORS,
+        "return replace(unsigned, signature=self._identity.signer.sign(digest))",
+        """vertex = replace(unsigned, signature=self._identity.signer.sign(digest))
+        self.mark(vertex)
+        return vertex""",
+        RECOVERY,
     ),
     Mutant(
         "proposes-before-answers",

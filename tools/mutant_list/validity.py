@@ -7,6 +7,8 @@ from mutant_list.mutant import Mutant
 VERIFY: Final = "engine/cherrydag/verify.py"
 TESTS: Final = "tests/unit/test_verify.py"
 SIGNATURES: Final = "tests/unit/test_verify_signatures.py"
+OPERATIONS: Final = "tests/unit/test_verify_operations.py"
+RECORDS: Final = "ext/wire/records.c"
 
 VALIDITY: Final = (
     Mutant(
@@ -72,6 +74,22 @@ VALIDITY: Final = (
         "if payload_root(payload, ids) != payload.root:",
         'if payload_root(payload, ids) == b"":',
         TESTS,
+    ),
+    Mutant(
+        "operations-of-any-kind",
+        "1: a vertex may carry operations that the chain has no module for",
+        VERIFY,
+        "kinds=rules.kinds)",
+        "kinds=range(16, 256))",
+        OPERATIONS,
+    ),
+    Mutant(
+        "operations-kept-to-transfer-rules",
+        "1: an operation without an amount, or with a body, is refused",
+        RECORDS,
+        "    if (is_transfer) {",
+        "    if (is_transfer || kind) {",
+        OPERATIONS,
     ),
     Mutant(
         "anchor-round-too-high",

@@ -98,8 +98,23 @@ class Author:
         lost = identity.has_lost_sign_state
         self.past.begin(identity.sign_state, proposer.own.round, has_lost_sign_state=lost)
         proposer.raise_floor(self.past.floor)
+        own = self._window.get(proposer.own.digest)
+        if isinstance(own, ValidatorVertex):
+            self.mark(own)
         self._send_again(now_ms)
         self._ask(now_ms)
+
+    def mark(self, vertex: ValidatorVertex) -> None:
+        """A durable vertex of ours is about to be sent: record that nothing in its round or below may be
+        signed anew. Its signature came first, but until now a crash would have taken that along.
+
+        Were the mark higher than what is durable, a power cut of all could leave a round that each has
+        promised not to sign again, and nobody has a vertex of: no chain would ever go on.
+        """
+        mark = self._identity.sign_state.load()
+        if mark is None or mark.round < vertex.round:
+            digest = vertex.signing_digest(self._rules.chain)
+            self._identity.sign_state.record(SignMark(vertex.round, digest))
 
     def halt(self) -> None:
         """Sign and send nothing more."""
@@ -157,7 +172,7 @@ class Author:
         return self._outbox.unsent > most
 
     def _sign(self, round_: Round, wall_ms: TimestampMs, *, takes: bool) -> ValidatorVertex:
-        """Its sign mark is recorded before it is signed: no second one of this round can follow."""
+        """Nobody sees it before it is durable and the sign mark is as high."""
         count = min(len(self._votes), COMMIT_VOTES_MAX)
         is_crowded = 2 * len(self._window) > self._window.limits.vertices
         lists = bool(self._bonds) and not is_crowded
@@ -173,7 +188,6 @@ class Author:
             payload=self._identity.payloads.take(wall_ms) if takes else EMPTY_PAYLOAD,
         )
         digest = unsigned.signing_digest(self._rules.chain)
-        self._identity.sign_state.record(SignMark(round_, digest))
         return replace(unsigned, signature=self._identity.signer.sign(digest))
 
     @property

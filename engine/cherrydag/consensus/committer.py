@@ -64,6 +64,11 @@ class Committer:
             following += 1
         return decisions
 
+    @property
+    def ahead(self) -> int:
+        """How many slots commit as soon as the open ones below them are decided. O(rounds after `last`)."""
+        return sum(decision.handle is not None for decision in self._decided.values())
+
     def forget(self) -> None:
         """Leaders have changed: every slot is decided anew."""
         self._last = None

@@ -151,7 +151,9 @@ class Engine:
 
     def on_persisted(self, ticket: Ticket, now_ms: TimestampMs) -> list[Effect]:
         """All writes up to this ticket are durable."""
-        self._outbox.on_persisted(ticket)
+        released = self._outbox.on_persisted(ticket)
+        if self.author is not None and released:
+            self.author.mark(released[-1])
         self._advance(now_ms)
         return self._finish()
 

@@ -131,6 +131,12 @@ class MainChain:
         return self._leader_round
 
     @property
+    def leaders_ahead(self) -> int:
+        """How many leaders above leader_round are sure to commit, but after a slot that is open; as of the
+        last extend."""
+        return self._committer.ahead
+
+    @property
     def gc_round(self) -> Round:
         """Nothing at or below it is in the window or will be committed."""
         return self.params.gc_round(self._leader_round)
@@ -282,18 +288,21 @@ class Tally:
     """How well each author voted in a period, brought up to date commit by commit (consensus, 5).
 
     A committed vertex of round r + 1 that links a committed leader of round r is a vote; its author gains the
-    stake of the distinct authors of committed vertices of round r + 2 that link the vote.
+    stake of the distinct authors of committed vertices of round r + 2 that link the vote. Who has more than
+    one committed vertex in a round gains nothing there: each of an equivocator's votes would count, and it
+    would lead in the place of honest ones, in slots that it leaves open.
 
-    The vertices need not be kept: what is held are leaders and votes above gc_round.
+    The vertices need not be kept: what is held are leaders, votes and authors above gc_round.
     """
 
-    __slots__ = ("_leaders", "_links", "_scores", "_stakes")
+    __slots__ = ("_equivocates", "_leaders", "_links", "_scores", "_stakes")
 
     def __init__(self, committee: Committee) -> None:
         self._scores = [0] * len(committee)
         self._stakes = [member.stake for member in committee.members]
         self._leaders: dict[Round, VertexRef] = {}
         self._links: dict[Round, dict[VertexRef, list[ValidatorIndex]]] = {}
+        self._equivocates: dict[Round, dict[ValidatorIndex, bool]] = {}  # of each author in a round
 
     def add(self, vertices: Sequence[Vertex], gc_round: Round) -> None:
         """Count the vertices of the next commit, in its order. gc_round: what it has made of the window's."""
@@ -304,19 +313,23 @@ class Tally:
         self._leaders[leader.round] = leader
         # A vertex yet to be committed is above gc_round, and what it links strongly is not below.
         for number in [number for number in self._links if number < gc_round]:
-            self._settle(self._scores, self._links.pop(number))
+            self._settle(self._scores, number, self._links.pop(number))
+        for number in [number for number in self._equivocates if number < gc_round]:
+            del self._equivocates[number]
         for number in [number for number in self._leaders if number < gc_round]:
             del self._leaders[number]
 
     def scores(self) -> list[int]:
         """Of each member, so far."""
         scores = [*self._scores]
-        for links in self._links.values():
-            self._settle(scores, links)
+        for number, links in self._links.items():
+            self._settle(scores, number, links)
         return scores
 
     def _count(self, vertex: ValidatorVertex) -> None:
         # What a vertex links was committed before it, so leaders come before votes, and votes before links.
+        authors = self._equivocates.setdefault(vertex.round, {})
+        authors[vertex.author] = vertex.author in authors
         before = Round(vertex.round - 1)
         votes = self._links.get(before)
         if votes:
@@ -326,7 +339,10 @@ class Tally:
         if self._leaders.get(before) in vertex.ancestors:
             self._links.setdefault(vertex.round, {})[vertex.ref] = []
 
-    def _settle(self, scores: list[int], links: dict[VertexRef, list[ValidatorIndex]]) -> None:
+    def _settle(self, scores: list[int], number: Round, links: dict[VertexRef, list[ValidatorIndex]]) -> None:
+        equivocates = self._equivocates[number]
         for vote, authors in links.items():
+            if equivocates[vote.author]:
+                continue
             distinct = dict.fromkeys(authors)  # an equivocating author may have linked it twice
             scores[vote.author] += sum(map(self._stakes.__getitem__, distinct))

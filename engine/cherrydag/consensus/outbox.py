@@ -8,7 +8,7 @@ from collections import deque
 from cherrydag.commit import Commit
 from cherrydag.consensus.effects import Broadcast, Effect, Persist, Relay, SwapRecord, Ticket
 from cherrydag.primitives import Digest
-from cherrydag.vertex import Vertex
+from cherrydag.vertex import ValidatorVertex, Vertex
 
 
 class Outbox:
@@ -49,11 +49,17 @@ class Outbox:
         self._urgent = True
         self._hold_until(Ticket(self._ticket + 1), effect)
 
-    def on_persisted(self, ticket: Ticket) -> None:
-        """The writes up to this ticket are durable: release what waited for them. Others are ignored."""
+    def on_persisted(self, ticket: Ticket) -> list[ValidatorVertex]:
+        """The writes up to this ticket are durable: release what waited for them. Others are ignored.
+
+        Returns our vertices among that, which leave only once the sign mark is as high.
+        """
         self._durable = min(max(self._durable, ticket), self._ticket)
+        released: list[Effect] = []
         while self._held and self._held[0][0] <= self._durable:
-            self._effects.append(self._held.popleft()[1])
+            released.append(self._held.popleft()[1])
+        self._effects += released
+        return [effect.vertex for effect in released if isinstance(effect, Broadcast)]
 
     def take(self) -> list[Effect]:
         """What the host has to do now, in order; staged vertices alone wait for a reason to be written."""

@@ -12,7 +12,8 @@ from cherrydag.vertex import ValidatorVertex, Vertex
 
 
 class SignMark(NamedTuple):
-    """The highest round this key has signed a vertex in, and the signing digest of that vertex."""
+    """The highest round in which a vertex of this key may have left the node, and the signing digest of that
+    vertex. Round 0: none, but the key has been in use."""
 
     round: Round
     digest: Digest

@@ -17,7 +17,7 @@ from cherrydag.verify import EpochRules
 from cherrydag.vertex import OperatorVertex, ValidatorVertex
 
 _PATIENT_ROUNDS: Final = 8
-"""Rounds without a commit after which the leader timeout doubles, and again after as many."""
+"""Rounds whose leaders do not commit after which the leader timeout doubles, and again after as many."""
 
 _DOUBLINGS_MAX: Final = 6
 
@@ -150,9 +150,12 @@ class Proposer:
     def _leader_timeout_ms(self, round_: Round) -> int:
         """Grows with the rounds since the last committed leader, so that any delay is waited for in the end.
 
-        It also keeps the window from filling up while nothing commits: its rounds come ever more slowly.
+        Rounds whose leaders commit behind a slot that is still open do not count: they were waited for long
+        enough, and a leader that equivocates leaves its slot open however long anybody waits. It also keeps
+        the window from filling up while nothing commits: its rounds come ever more slowly.
         """
-        barren = max(0, round_ - self._chain.leader_round - _PATIENT_ROUNDS)
+        chain = self._chain
+        barren = max(0, round_ - chain.leader_round - chain.leaders_ahead - _PATIENT_ROUNDS)
         return self._timing.leader_timeout_ms << min(barren // _PATIENT_ROUNDS, _DOUBLINGS_MAX)
 
     def _paced_ms(self, *, is_busy: bool) -> int:

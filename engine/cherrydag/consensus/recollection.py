@@ -5,9 +5,10 @@ first line of defence; that a quorum has told what it knows of ours is the secon
 """
 
 from cherrydag.committee import Committee
-from cherrydag.consensus.ports import SignState
+from cherrydag.consensus.ports import SignMark, SignState
+from cherrydag.crypto import DIGEST_BYTES
 from cherrydag.errors import ConfigError
-from cherrydag.primitives import Round, TimestampMs, ValidatorIndex
+from cherrydag.primitives import Digest, Round, TimestampMs, ValidatorIndex
 
 
 class Recollection:
@@ -32,6 +33,8 @@ class Recollection:
         all that the answers name, but not by more than the margin.
         """
         mark = sign_state.load()
+        if mark is None and own_round == 0:
+            sign_state.record(SignMark(Round(0), Digest(bytes(DIGEST_BYTES))))
         if mark is not None:
             self.floor = max(own_round, mark.round)
         elif own_round and not has_lost_sign_state:

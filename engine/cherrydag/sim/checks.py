@@ -21,7 +21,12 @@ if TYPE_CHECKING:
     from cherrydag.sim.world import World
 
 STALL_US: Final = 10 * SECOND_US
-"""I11: once the network is good, no honest node goes longer without a commit; twice that on a wan."""
+"""I11: once the network is good, no honest node goes longer without a commit; twice that on a wan.
+
+The commit rule alone promises no time: only three leaders in succession that commit are sure to decide every
+slot below them, and until then one that an equivocating leader leaves open may stay so. The bound supposes
+that faulty validators lead in about their share of rounds, and that rounds do not slow down meanwhile.
+"""
 
 SETTLE_US: Final = 2 * SECOND_US
 LEADER_US: Final = 100_000

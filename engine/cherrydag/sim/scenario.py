@@ -14,6 +14,7 @@ FAULTS: Final = (
     "flap",
     "asymmetric",
     "crash",
+    "blackout",
     "clock",
     "limits",
     "pause",
