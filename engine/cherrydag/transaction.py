@@ -4,10 +4,10 @@ A batch is a one-dimensional numpy array of dtype RECORD, one 176-byte item per 
 transaction is a batch of one. Every function takes the whole batch and no loop runs over its rows.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from enum import IntEnum
 from operator import index
-from typing import SupportsIndex, TypeAlias
+from typing import Final, SupportsIndex, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -69,9 +69,21 @@ _BLOCK = 4096  # Records filled at a time: they stay in cache while column after
 
 
 class Kind(IntEnum):
-    """What a transaction does. Zero is no kind, so cleared memory is never a transaction."""
+    """What a transaction does; the operations of modules have kinds of their own, from OPERATION_KIND_MIN on.
+
+    Zero is no kind, so cleared memory is never a transaction.
+    """
 
     TRANSFER = 1
+
+
+OPERATION_KIND_MIN: Final = wire.OPERATION_KIND_MIN
+"""Smallest kind of a module's operation, 16; those below are the ledger's own."""
+
+OPERATION_KIND_MAX: Final = wire.OPERATION_KIND_MAX
+"""Largest kind, 255: a record's kind is one byte."""
+
+_KIND_BYTES: Final = (OPERATION_KIND_MAX + 1) // 8  # a bit for each kind
 
 
 class Scheme(IntEnum):
@@ -84,7 +96,8 @@ class RecordFault(IntEnum):
     """Why a record alone is refused, in the order of the checks; the values are stable.
 
     Whether a nonce is in its window, a balance suffices, an asset exists or a signature holds needs
-    more than the record and is checked elsewhere. Sending to oneself is allowed.
+    more than the record and is checked elsewhere. Sending to oneself is allowed. BODY_ON_TRANSFER and the
+    rules of the amount are for transfers: what an operation's fields mean is for its module to say.
     """
 
     text: str
@@ -218,17 +231,37 @@ def verify_records(records: Records, ids: bytes) -> bytes:
     return crypto.verify_signatures(senders, ids, signatures)
 
 
+def operation_kinds(kinds: Iterable[int]) -> tuple[int, ...]:
+    """Kinds of modules' operations, each once, ascending.
+
+    Raises ShapeError for one outside OPERATION_KIND_MIN to OPERATION_KIND_MAX.
+    """
+    listed = tuple(sorted({index(kind) for kind in kinds}))
+    if listed and (listed[0] < OPERATION_KIND_MIN or listed[-1] > OPERATION_KIND_MAX):
+        expected = f"expected {OPERATION_KIND_MIN} to {OPERATION_KIND_MAX}"
+        raise ShapeError(f"kinds: {expected}, got {listed[0]} to {listed[-1]}")
+    return listed
+
+
 def check_records(
-    records: Records, *, now_s: int, fee_min: int = FEE_MIN, body_bytes_max: int = BODY_BYTES_MAX
+    records: Records,
+    *,
+    now_s: int,
+    fee_min: int = FEE_MIN,
+    body_bytes_max: int = BODY_BYTES_MAX,
+    kinds: Collection[int] = (),
 ) -> Octets:
     """Check each record alone; return n RecordFault codes, 0 where there is none.
 
     now_s: main-chain time in unix seconds; a record is valid through the second valid_until. fee_min may be
-    raised by a node for what it admits; for committed records it is the chain's.
-    Raises ShapeError unless records are contiguous, OverflowError for a limit that its field cannot hold.
+    raised by a node for what it admits; for committed records it is the chain's. kinds: of the operations
+    that the chain's modules have; transfers are always allowed.
+    Raises ShapeError unless records are contiguous and kinds are operations', OverflowError for a limit that
+    its field cannot hold.
     """
     faults = np.empty(len(records), dtype=np.uint8)
-    wire.check_records(records, faults, now_s, fee_min, body_bytes_max, NONCE_MAX)
+    allowed = sum([1 << kind for kind in operation_kinds(kinds)]).to_bytes(_KIND_BYTES, "little")
+    wire.check_records(records, faults, now_s, fee_min, body_bytes_max, NONCE_MAX, allowed)
     return faults
 
 

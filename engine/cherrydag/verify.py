@@ -32,7 +32,7 @@ from cherrydag.params import (
 from cherrydag.payload import Payload, payload_ids, payload_root
 from cherrydag.primitives import Digest, PublicKey, ValidatorIndex
 from cherrydag.refs import OperatorRef, VertexRef, round_of
-from cherrydag.transaction import RecordFault, check_records
+from cherrydag.transaction import RecordFault, check_records, operation_kinds
 from cherrydag.vertex import OperatorVertex, ValidatorVertex, Vertex, genesis_vertices
 
 _RECORD_FAULTS = {fault.value: fault for fault in RecordFault}
@@ -93,6 +93,8 @@ class VertexFault(StrEnum):
     """The payload is not the one that the header names: the sender's fault, not the author's."""
     RECORD = "vertex_record"
     """A transaction breaks a rule that needs no state; the message names row and rule."""
+    TRANSACTION_SIGNATURE = "vertex_transaction_signature"
+    """The signature of a transaction is not valid: its author has not checked what it carries."""
     CERTIFICATE_CHAIN = "certificate_chain"
     """The checkpoint is another chain's."""
     CERTIFICATE_AUTHOR = "certificate_author"
@@ -109,18 +111,26 @@ class VertexFault(StrEnum):
 class EpochRules:
     """What the rules need to know of an epoch. Make it with EpochRules.of.
 
-    genesis: digest of each validator's genesis vertex, by author.
+    genesis: digest of each validator's genesis vertex, by author. kinds: of the operations that the chain's
+    modules have, each once, ascending; a vertex with another kind of operation is not valid.
     """
 
     chain: Chain
     committee: Committee
     genesis: tuple[Digest, ...]
+    kinds: tuple[int, ...] = ()
 
     @classmethod
-    def of(cls, chain: Chain, committee: Committee, origin: Digest | None = None) -> "EpochRules":
-        """The rules of the committee's epoch; origin: the last commit of the epoch before, if any."""
+    def of(
+        cls, chain: Chain, committee: Committee, origin: Digest | None = None, kinds: Iterable[int] = ()
+    ) -> "EpochRules":
+        """The rules of the committee's epoch; origin: the last commit of the epoch before, if any.
+
+        Raises ShapeError for a kind that no operation can have.
+        """
         start = chain.genesis_digest if origin is None else origin
-        return cls(chain, committee, tuple(vertex.digest for vertex in genesis_vertices(committee, start)))
+        genesis = tuple(vertex.digest for vertex in genesis_vertices(committee, start))
+        return cls(chain, committee, genesis, operation_kinds(kinds))
 
 
 class SignatureItem(NamedTuple):
@@ -149,7 +159,7 @@ def verify_validator_vertex(vertex: ValidatorVertex, rules: EpochRules) -> bytes
     _check_ancestors(vertex, rules)
     _check_tips(vertex)
     _check_commit_votes(vertex)
-    return _check_payload(vertex.payload, rules.chain)
+    return _check_payload(vertex.payload, rules)
 
 
 def verify_operator_vertex(vertex: OperatorVertex, rules: EpochRules) -> bytes:
@@ -160,7 +170,7 @@ def verify_operator_vertex(vertex: OperatorVertex, rules: EpochRules) -> bytes:
     if vertex.epoch != rules.committee.epoch:
         _refuse(VertexFault.EPOCH, f"epoch: expected {rules.committee.epoch}, got {vertex.epoch}")
     _check_parents(vertex, rules)
-    return _check_payload(vertex.payload, rules.chain)
+    return _check_payload(vertex.payload, rules)
 
 
 def verify_vertex(vertex: Vertex, rules: EpochRules) -> bytes:
@@ -250,7 +260,7 @@ def _check_genesis(refs: Iterable[VertexRef], rules: EpochRules) -> None:
             _refuse(VertexFault.GENESIS_REF, f"reference to round 0 of author {ref.author}: not its genesis")
 
 
-def _check_payload(payload: Payload, chain: Chain) -> bytes:
+def _check_payload(payload: Payload, rules: EpochRules) -> bytes:
     """Limits, root, then each record; returns the transaction ids."""
     if len(payload) > VERTEX_TRANSACTIONS_MAX:
         expected = f"expected at most {VERTEX_TRANSACTIONS_MAX}"
@@ -258,11 +268,11 @@ def _check_payload(payload: Payload, chain: Chain) -> bytes:
     if len(payload.bodies) > VERTEX_BODIES_BYTES_MAX:
         expected = f"expected at most {VERTEX_BODIES_BYTES_MAX} bytes"
         _refuse(VertexFault.BODIES, f"bodies: {expected}, got {len(payload.bodies)}")
-    ids = payload_ids(payload, chain)
+    ids = payload_ids(payload, rules.chain)
     if payload_root(payload, ids) != payload.root:
         _refuse(VertexFault.PAYLOAD_ROOT, "payload: its Merkle root is not the header's")
     # Expiry depends on the main chain's time, which is context: second 0 lets every record pass.
-    faults = check_records(payload.records, now_s=0)
+    faults = check_records(payload.records, now_s=0, kinds=rules.kinds)
     if faults.any():
         row = int(np.flatnonzero(faults)[0])
         fault = _RECORD_FAULTS[int(faults[row])]

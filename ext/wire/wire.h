@@ -28,12 +28,16 @@ enum {
     CD_RECORD_BYTES = 176
 };
 
-/* Zero is no kind and no scheme, so that cleared memory is never a transaction. */
-enum { CD_KIND_TRANSFER = 1 };
+/* Zero is no kind and no scheme, so that cleared memory is never a transaction. Kinds below
+ * CD_KIND_OPERATION_MIN are the ledger's own; the others are modules' operations. */
+enum { CD_KIND_TRANSFER = 1, CD_KIND_OPERATION_MIN = 16, CD_KIND_OPERATION_MAX = 255 };
 enum { CD_SCHEME_ED25519 = 1 };
 
+#define CD_KIND_WORDS 4 /* a bit for each kind */
+
 /* Why a record is refused, in the order of the checks; the first that fails is reported. The values
- * are stable: they travel in receipts. */
+ * are stable: they travel in receipts. Those marked are rules of transfers alone: what the amount
+ * and the body of an operation mean is for its module to say. */
 enum {
     CD_FAULT_NONE = 0,
     CD_FAULT_UNKNOWN_KIND = 1,
@@ -41,23 +45,26 @@ enum {
     CD_FAULT_FLAGS_SET = 3,
     CD_FAULT_RESERVED_SET = 4,
     CD_FAULT_BODY_TOO_LARGE = 5,
-    CD_FAULT_BODY_ON_TRANSFER = 6,
-    CD_FAULT_AMOUNT_ZERO = 7,
-    CD_FAULT_AMOUNT_OVERFLOW = 8, /* amount + fee needs more than 128 bits */
+    CD_FAULT_BODY_ON_TRANSFER = 6, /* transfers */
+    CD_FAULT_AMOUNT_ZERO = 7,      /* transfers */
+    CD_FAULT_AMOUNT_OVERFLOW = 8,  /* transfers: amount + fee needs more than 128 bits */
     CD_FAULT_FEE_TOO_LOW = 9,
     CD_FAULT_NONCE_TOO_HIGH = 10,
     CD_FAULT_EXPIRED = 11
 };
 
-/* What a batch is checked against. A record is valid while now_s <= its valid_until. */
+/* What a batch is checked against. A record is valid while now_s <= its valid_until. Bit k of word
+ * k / 64 of kinds allows operations of kind k; transfers are always allowed and have no bit. */
 typedef struct {
+    uint64_t kinds[CD_KIND_WORDS];
     uint64_t fee_min;
     uint64_t nonce_max;
     uint32_t body_bytes_max;
     uint32_t now_s;
 } cd_wire_limits;
 
-/* Write one fault code per record to faults[0 .. n) and the number of refused ones to *refused. */
+/* Write one fault code per record to faults[0 .. n) and the number of refused ones to *refused.
+ * CD_ERR_ARGUMENT if the limits allow a kind below CD_KIND_OPERATION_MIN. */
 cd_status cd_wire_check(const uint8_t *records, size_t n, const cd_wire_limits *limits,
                         uint8_t *faults, size_t *refused);
 

@@ -24,8 +24,14 @@ cdef extern from "wire/wire.h" nogil:
         CD_RECORD_SIGNATURE
         CD_RECORD_HEAD_BYTES
         CD_RECORD_BYTES
+        CD_KIND_OPERATION_MIN
+        CD_KIND_OPERATION_MAX
+        CD_KIND_WORDS
+
+    uint64_t cd_load64_le(const uint8_t *p)
 
     ctypedef struct cd_wire_limits:
+        uint64_t kinds[CD_KIND_WORDS]
         uint64_t fee_min
         uint64_t nonce_max
         uint32_t body_bytes_max
@@ -56,16 +62,24 @@ LAYOUT = {
 }
 HEAD_BYTES = CD_RECORD_HEAD_BYTES
 RECORD_BYTES = CD_RECORD_BYTES
+OPERATION_KIND_MIN = CD_KIND_OPERATION_MIN
+OPERATION_KIND_MAX = CD_KIND_OPERATION_MAX
 
 
 def check_records(object records, object faults, uint32_t now_s, uint64_t fee_min,
-                  uint32_t body_bytes_max, uint64_t nonce_max):
+                  uint32_t body_bytes_max, uint64_t nonce_max, object kinds):
     cdef Buffer source = acquire(records, "records")
     cdef Buffer target = acquire(faults, "faults", True)
+    cdef Buffer allowed = acquire(kinds, "kinds")
     cdef size_t n = rows(source, "records", CD_RECORD_BYTES)
     if target.size() != n:
         raise ShapeError(f"faults: {target.size()} bytes for {n} records")
+    if allowed.size() != CD_KIND_WORDS * 8:
+        raise ShapeError(f"kinds: expected {CD_KIND_WORDS * 8} bytes of bits, got {allowed.size()}")
     cdef cd_wire_limits limits
+    cdef size_t i
+    for i in range(CD_KIND_WORDS):
+        limits.kinds[i] = cd_load64_le(allowed.data() + 8 * i)
     limits.fee_min = fee_min
     limits.nonce_max = nonce_max
     limits.body_bytes_max = body_bytes_max
@@ -75,7 +89,7 @@ def check_records(object records, object faults, uint32_t now_s, uint64_t fee_mi
     with nogil:
         status = cd_wire_check(source.data(), n, &limits, target.writable(), &refused)
     if status != CD_OK:
-        raise ShapeError(f"records: {n} records were refused by the native check ({status})")
+        raise ShapeError(f"kinds: a bit below {CD_KIND_OPERATION_MIN} is set ({status})")
     return refused
 
 

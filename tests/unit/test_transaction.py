@@ -10,8 +10,12 @@ from hypothesis import strategies as st
 
 from cherrydag import transaction
 from cherrydag.errors import ShapeError
-from cherrydag.params import AMOUNT_MAX, NONCE_MAX, NONCE_WINDOW
+from cherrydag.execution.assets import AssetKind
+from cherrydag.execution.module import KIND_MAX, KIND_MIN
+from cherrydag.params import AMOUNT_MAX, BODY_BYTES_MAX, NONCE_MAX, NONCE_WINDOW
 from cherrydag.transaction import (
+    OPERATION_KIND_MAX,
+    OPERATION_KIND_MIN,
     RECORD,
     RecordFault,
     amounts,
@@ -19,6 +23,7 @@ from cherrydag.transaction import (
     build_transfers,
     chain_key,
     check_records,
+    operation_kinds,
     transaction_ids,
 )
 
@@ -237,6 +242,39 @@ def test_faults_name_the_rows() -> None:
         RecordFault.EXPIRED, RecordFault.NONE, RecordFault.NONE, RecordFault.FEE_TOO_LOW,
     ]  # fmt: skip
     assert check_records(records, now_s=100, fee_min=2).all()
+
+
+def test_operations_pass_if_their_kind_is_allowed_and_not_otherwise() -> None:
+    records = build(nonces=[1, 2, 3, 4], amounts=[5, 0, 0, 0])
+    records["kind"] = [1, 16, 17, 255]
+    assert check_records(records, now_s=0).tolist() == [0, 1, 1, 1]
+    assert check_records(records, now_s=0, kinds=(255, 16)).tolist() == [0, 0, 1, 0]
+    assert check_records(records, now_s=0, kinds={16, 17, 255}).tolist() == [0, 0, 0, 0]
+    assert check_records(records, now_s=0, kinds=(16, 17, 255), fee_min=2).tolist() == [9, 9, 9, 9]
+
+
+def test_bodies_of_operations_are_bounded_as_the_caller_says() -> None:
+    records = build(nonces=[1, 2, 3])
+    records["kind"] = 16
+    records["body_size"] = [99, 100, 101]
+    found = check_records(records, now_s=0, kinds=[16], body_bytes_max=100)
+    assert found.tolist() == [0, 0, RecordFault.BODY_TOO_LARGE]
+    records["body_size"] = [BODY_BYTES_MAX - 1, BODY_BYTES_MAX, BODY_BYTES_MAX + 1]
+    assert check_records(records, now_s=0, kinds=[16]).tolist() == [0, 0, RecordFault.BODY_TOO_LARGE]
+
+
+def test_kinds_of_operations_are_16_to_255() -> None:
+    assert (OPERATION_KIND_MIN, OPERATION_KIND_MAX) == (KIND_MIN, KIND_MAX) == (16, 255)
+    assert operation_kinds(iter([255, 16, 17, 16])) == (16, 17, 255)
+    assert operation_kinds([np.uint8(16), AssetKind.MINT]) == (16, 17)
+    assert {type(kind) for kind in operation_kinds([np.uint8(16), AssetKind.MINT])} == {int}
+    assert operation_kinds(()) == ()
+    for kinds in ([15], [256], [-1], [16, 255, 256], [1, 16]):
+        for refuse in (operation_kinds, lambda kinds: check_records(build(), now_s=0, kinds=kinds)):
+            with pytest.raises(ShapeError, match="kinds: expected 16 to 255, got"):
+                refuse(kinds)
+    with pytest.raises(TypeError):
+        operation_kinds([16.0])  # type: ignore[list-item]
 
 
 def test_faults_have_stable_codes_and_a_text_each() -> None:

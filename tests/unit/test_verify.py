@@ -321,4 +321,4 @@ def test_codes_are_stable() -> None:
     names = {m.name: m.value for m in VertexFault}
     for name, value in names.items():
         assert value == name.lower() if name.startswith("CERTIFICATE") else value == "vertex_" + name.lower()
-    assert len(names) == 31
+    assert len(names) == 32

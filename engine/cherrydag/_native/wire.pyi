@@ -13,12 +13,23 @@ LAYOUT: dict[str, int]
 HEAD_BYTES: int
 RECORD_BYTES: int
 
+OPERATION_KIND_MIN: int
+OPERATION_KIND_MAX: int
+
 def check_records(
-    records: _Bytes, faults: _Bytes, now_s: int, fee_min: int, body_bytes_max: int, nonce_max: int
+    records: _Bytes,
+    faults: _Bytes,
+    now_s: int,
+    fee_min: int,
+    body_bytes_max: int,
+    nonce_max: int,
+    kinds: _Bytes,
 ) -> int:
     """Write one fault code per 176-byte record to `faults` (n writable bytes); return how many are not 0.
 
-    Raises ShapeError if the lengths disagree, OverflowError if a limit does not fit its field's width.
+    kinds: 32 bytes, bit k % 8 of byte k // 8 allows operations of kind k; none below OPERATION_KIND_MIN.
+    Raises ShapeError if the lengths disagree or such a bit is set, OverflowError if a limit does not fit its
+    field's width.
     """
 
 def gather(
