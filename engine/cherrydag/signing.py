@@ -17,7 +17,7 @@ import numpy.typing as npt
 from cherrydag.crypto import DIGEST_BYTES
 from cherrydag.errors import ShapeError
 from cherrydag.params import PUBLIC_KEY_BYTES, SIGNATURE_BYTES
-from cherrydag.primitives import PublicKey
+from cherrydag.primitives import Digest, PublicKey
 from cherrydag.transaction import Bytes, Records, Words, transaction_ids
 
 SEED_BYTES = 32
@@ -57,6 +57,22 @@ def sign_digest(digest: bytes, key: KeyPair) -> bytes:
     if len(digest) != DIGEST_BYTES:
         raise ShapeError(f"digest: expected {DIGEST_BYTES} bytes, got {len(digest)}")
     return nacl.bindings.crypto_sign(digest, key.secret_key)[:SIGNATURE_BYTES]
+
+
+@dataclass(frozen=True, slots=True)
+class ValidatorSigner:
+    """consensus.ports.Signer over a key pair, of which its repr shows the public half only."""
+
+    key: KeyPair
+
+    @property
+    def public_key(self) -> PublicKey:
+        """By which the committee knows the validator."""
+        return self.key.public_key
+
+    def sign(self, digest: Digest) -> bytes:
+        """The 64-byte signature of 32 bytes."""
+        return sign_digest(digest, self.key)
 
 
 def sign_records(
