@@ -1,0 +1,198 @@
+"""The connection's own frames: hello, goodbye, ping and pong. Little-endian, no padding.
+
+As with messages, any body becomes a value or a PeerFault, and a value has one encoding. The hello's layout
+is the same in all versions of the protocol: what later ones add stands in `extra`, which older ones ignore.
+"""
+
+from enum import IntEnum
+from ipaddress import ip_address
+from struct import Struct
+from typing import Final, NamedTuple, NoReturn
+
+from cherrydag.codec import Frame
+from cherrydag.errors import PeerFault, ShapeError
+from cherrydag.net.faults import NetFault
+from cherrydag.params import COMMITTEE_MAX
+from cherrydag.primitives import Digest, Epoch, PublicKey, ValidatorIndex
+from cherrydag.refs import check_widths
+
+PROTOCOL_MIN: Final = 1
+"""Oldest version of the protocol that this code speaks."""
+
+PROTOCOL_MAX: Final = 1
+"""Newest one."""
+
+NONCE_BYTES: Final = 16
+"""Size of the number that a process draws for itself."""
+
+HELLO_EXTRA_BYTES_MAX: Final = 256
+"""Most bytes that later versions may add to a hello."""
+
+GOODBYE_CODE_BYTES_MAX: Final = 32
+"""Longest code in a goodbye."""
+
+GOODBYE_TEXT_BYTES_MAX: Final = 200
+"""Longest text in a goodbye; a longer one is cut."""
+
+_NO_VALIDATOR = 0xFFFF
+_HELLO = Struct("<HH32sIH32sQ16sH16s")
+_TOKEN = Struct("<Q")
+
+
+class ControlKind(IntEnum):
+    """Kinds of frames below those of messages."""
+
+    HELLO = 1
+    GOODBYE = 2
+    PING = 3
+    PONG = 4
+
+
+BYTES_MAX: Final = {
+    ControlKind.HELLO: _HELLO.size + HELLO_EXTRA_BYTES_MAX,
+    ControlKind.GOODBYE: 1 + GOODBYE_CODE_BYTES_MAX + GOODBYE_TEXT_BYTES_MAX,
+    ControlKind.PING: _TOKEN.size,
+    ControlKind.PONG: _TOKEN.size,
+}
+"""Largest body of each kind."""
+
+
+class Address(NamedTuple):
+    """Where a node listens. host: 16 bytes, IPv6 or IPv4 mapped into it. All zero: it does not listen."""
+
+    host: bytes
+    port: int
+
+    @classmethod
+    def of(cls, host: str, port: int) -> "Address":
+        """From an IP address as text. ValueError if it is none."""
+        packed = ip_address(host).packed
+        return cls(packed if len(packed) == 16 else _IPV4_PREFIX + packed, port)
+
+    @property
+    def text(self) -> str:
+        """The IP address as text."""
+        mapped = self.host.startswith(_IPV4_PREFIX)
+        return str(ip_address(self.host[12:] if mapped else self.host))
+
+
+_IPV4_PREFIX = bytes(10) + b"\xff\xff"
+NOWHERE: Final = Address(bytes(16), 0)
+"""The address of a node that does not listen."""
+
+
+class Hello(NamedTuple):
+    """What a node says of itself, first of all.
+
+    version_min, version_max: of the protocol. chain: digest of the genesis. epoch: the committee's that the
+    node has reached. validator: its index there, None for another node. head: index of its last commit.
+    nonce: 16 random bytes of the process. listen: where others may dial it.
+    """
+
+    version_min: int
+    version_max: int
+    chain: Digest
+    epoch: Epoch
+    validator: ValidatorIndex | None
+    public_key: PublicKey
+    head: int
+    nonce: bytes
+    listen: Address = NOWHERE
+    extra: bytes = b""
+
+
+class Goodbye(NamedTuple):
+    """Why the sender ends the connection. code: stable, ASCII. text: printable ASCII, for the log."""
+
+    code: str
+    text: str
+
+
+def encode_hello(hello: Hello) -> bytes:
+    """The body of a hello. ShapeError if a field has the wrong size or `extra` is too long: our bug."""
+    check_widths("chain", [hello.chain])
+    check_widths("public_key", [hello.public_key])
+    check_widths("nonce", [hello.nonce], NONCE_BYTES)
+    check_widths("listen.host", [hello.listen.host], 16)
+    if len(hello.extra) > HELLO_EXTRA_BYTES_MAX:
+        raise ShapeError(f"extra: {len(hello.extra)} bytes, at most {HELLO_EXTRA_BYTES_MAX} are allowed")
+    validator = _NO_VALIDATOR if hello.validator is None else hello.validator
+    head = _HELLO.pack(
+        hello.version_min,
+        hello.version_max,
+        hello.chain,
+        hello.epoch,
+        validator,
+        hello.public_key,
+        hello.head,
+        hello.nonce,
+        hello.listen.port,
+        hello.listen.host,
+    )
+    return head + hello.extra
+
+
+def decode_hello(body: Frame) -> Hello:
+    """The hello that a body spells. Raises PeerFault with NetFault.HELLO."""
+    if not _HELLO.size <= len(body) <= BYTES_MAX[ControlKind.HELLO]:
+        expected = f"expected {_HELLO.size} to {BYTES_MAX[ControlKind.HELLO]} bytes"
+        _refuse(NetFault.HELLO, f"hello: {expected}, got {len(body)}")
+    low, high, chain, epoch, validator, public_key, head, nonce, port, host = _HELLO.unpack_from(body)
+    if not 1 <= low <= high:
+        _refuse(NetFault.HELLO, f"versions: expected 1 <= min <= max, got {low} and {high}")
+    if validator != _NO_VALIDATOR and validator >= COMMITTEE_MAX:
+        _refuse(NetFault.HELLO, f"validator: expected an index below {COMMITTEE_MAX}, got {validator}")
+    return Hello(
+        low,
+        high,
+        chain,
+        epoch,
+        None if validator == _NO_VALIDATOR else validator,
+        public_key,
+        head,
+        nonce,
+        Address(host, port),
+        bytes(body[_HELLO.size :]),
+    )
+
+
+def encode_goodbye(code: str, text: str) -> bytes:
+    """The body of a goodbye: u8 bytes of the code, code, text. What is not printable becomes '?'."""
+    name = code.encode("ascii")
+    if not 1 <= len(name) <= GOODBYE_CODE_BYTES_MAX or not _is_printable(name):
+        raise ShapeError(f"code: expected 1 to {GOODBYE_CODE_BYTES_MAX} printable bytes, got {code!r}")
+    shown = "".join(char if " " <= char <= "~" else "?" for char in text[:GOODBYE_TEXT_BYTES_MAX])
+    return bytes([len(name)]) + name + shown.encode("ascii")
+
+
+def decode_goodbye(body: Frame) -> Goodbye:
+    """The goodbye that a body spells. Raises PeerFault with NetFault.GOODBYE."""
+    octets = bytes(body)
+    size = octets[0] if octets else 0
+    code, text = octets[1 : 1 + size], octets[1 + size :]
+    if not 1 <= size <= GOODBYE_CODE_BYTES_MAX or len(code) != size or len(text) > GOODBYE_TEXT_BYTES_MAX:
+        _refuse(NetFault.GOODBYE, f"goodbye: the sizes of code and text are wrong in {len(octets)} bytes")
+    if not _is_printable(code) or not _is_printable(text):
+        _refuse(NetFault.GOODBYE, "goodbye: code and text must be printable ASCII")
+    return Goodbye(code.decode("ascii"), text.decode("ascii"))
+
+
+def encode_token(token: int) -> bytes:
+    """The body of a ping or pong."""
+    return _TOKEN.pack(token)
+
+
+def decode_token(body: Frame) -> int:
+    """The token of a ping or pong, u64. Raises PeerFault with NetFault.PING."""
+    if len(body) != _TOKEN.size:
+        _refuse(NetFault.PING, f"token: expected {_TOKEN.size} bytes, got {len(body)}")
+    (token,) = _TOKEN.unpack(body)
+    return int(token)
+
+
+def _is_printable(octets: bytes) -> bool:
+    return all(0x20 <= octet <= 0x7E for octet in octets)
+
+
+def _refuse(fault: NetFault, message: str) -> NoReturn:
+    raise PeerFault(fault, message)
