@@ -5,22 +5,35 @@ import os
 import random
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from itertools import count
 from pathlib import Path
 
-from storage.persists import IDENTITY, vertices_of
+import numpy as np
+from storage.persists import EPOCH, IDENTITY, vertices_of
 
 from cases import SEED, Prepared, case
 from cherrydag._native.store import Store
+from cherrydag.chain import Chain
+from cherrydag.commit import Commit
 from cherrydag.consensus.effects import Persist, Ticket
+from cherrydag.payload import Payload, build_payload
+from cherrydag.primitives import Round, TimestampMs, ValidatorIndex
 from cherrydag.storage.lmdb import LmdbStore
 from cherrydag.storage.schema import SEAL_KEY, SEQ, TABLES, Put, Table, pack_batch
-from cherrydag.storage.values import StoreOptions
+from cherrydag.storage.values import RecordPlace, StoreOptions
+from cherrydag.transaction import RECORD
+from cherrydag.vertex import ValidatorVertex
 
 PLAIN_FILE = "the same frames appended to a file, one fdatasync a call"
 ALONE = "each ticket in a transaction of its own"
+KNOWN_TICKET = "a ticket with as many vertices, all of which are there"
+WHOLE_VERTEX = "the whole vertex, read and decoded"
+RECORDS = 5_957
+"""Records of a vertex of 1 MiB."""
+
+COMMITS, VERTICES_PER_COMMIT = 16, 16
 SPIN_S = 100e-6
 """How long a callback of the busy loop takes."""
 
@@ -50,7 +63,7 @@ def put(size: int, n: int) -> Prepared:
     def run() -> None:
         store.submit(1, batch)
         store.wait()
-        if store.collect()[1]:
+        if store.collect()[2]:
             raise AssertionError("a write failed")
 
     file = Path(folder.name, "plain").open("ab", buffering=0)  # noqa: SIM115 - lives as long as the case
@@ -106,3 +119,95 @@ def spin(loop: asyncio.AbstractEventLoop) -> None:
     while time.perf_counter() < end:
         pass
     loop.call_soon(partial(spin, loop))
+
+
+@case("storage.record/vertex=1MiB", "us/record", WHOLE_VERTEX, n=1, body_size=0)
+@case("storage.record/vertex=1MiB,bodies", "us/record", WHOLE_VERTEX, n=1, body_size=64)
+@case("storage.records/vertex=1MiB,n=64", "us/record", WHOLE_VERTEX, n=64, body_size=0)
+def read_records(n: int, body_size: int) -> Prepared:
+    """Transactions at random places of 16 commits of 16 vertices each, with 1 MiB of records in every vertex,
+    all in the page cache; n in one call."""
+    folder = tempfile.TemporaryDirectory()
+    store = LmdbStore(folder.name, IDENTITY, StoreOptions(preflight=False))
+    commits = write_commits(store, body_size)
+    rng = random.Random(SEED)
+    places: list[RecordPlace] = []
+
+    def reset() -> None:
+        nonlocal places
+        places = [
+            RecordPlace(rng.randint(1, COMMITS), rng.randrange(VERTICES_PER_COMMIT * RECORDS))
+            for _ in range(n)
+        ]
+
+    def run() -> None:
+        if None in store.records(places):
+            raise AssertionError("a record is not there")
+
+    def read_vertex() -> None:
+        store.vertices([rng.choice(rng.choice(commits).vertices)])
+
+    return Prepared(run, n, read_vertex, 1, reset)
+
+
+def write_commits(store: LmdbStore, body_size: int) -> list[Commit]:
+    """Commits of vertices of 1 MiB of records, and their outcomes; durable."""
+    payload = payload_of(RECORDS, body_size)
+    commits: list[Commit] = []
+    for index in range(1, COMMITS + 1):
+        vertices = tuple(vertex_of(index, author, payload) for author in range(VERTICES_PER_COMMIT))
+        commits.append(commit_of(index, vertices))
+        store.write(Persist(Ticket(index), vertices, (commits[-1],), ()))
+        statuses = [np.zeros(RECORDS, np.uint8)] * len(vertices)
+        store.write_outcome(index, statuses, vertices, bytes(1000))
+        store.sync()
+    return commits
+
+
+def vertex_of(round_: int, author: int, payload: Payload) -> ValidatorVertex:
+    """A vertex that is nobody's child."""
+    time_ms = TimestampMs(round_)
+    return ValidatorVertex(EPOCH, Round(round_), ValidatorIndex(author), time_ms, (), payload=payload)
+
+
+def commit_of(index: int, vertices: Sequence[ValidatorVertex]) -> Commit:
+    """A commit that links to nothing."""
+    refs = tuple(vertex.ref for vertex in vertices)
+    return Commit(EPOCH, index, IDENTITY.genesis_digest, TimestampMs(index), refs)
+
+
+def payload_of(records: int, body_size: int) -> Payload:
+    """Records that all have a body, or none."""
+    rows = np.zeros(records, RECORD)
+    rows["body_size"] = body_size
+    return build_payload(rows, Chain.of(IDENTITY.genesis_digest), bytes(records * body_size))
+
+
+@case("storage.outcome/vertices=500", "us/outcome", KNOWN_TICKET, n=16)
+def write_outcomes(n: int) -> Prepared:
+    """What the loop's thread spends to queue the outcome of a commit of 500 durable vertices, each with 20
+    transactions."""
+    folder = tempfile.TemporaryDirectory()
+    store = LmdbStore(folder.name, IDENTITY, StoreOptions(preflight=False))
+    payload = payload_of(20, 0)
+    vertices = tuple(vertex_of(1 + row // 100, row % 100, payload) for row in range(500))
+    statuses = [np.zeros(20, np.uint8)] * 500
+    tickets, executed, written = count(1), count(1), 0
+
+    def reset() -> None:
+        nonlocal written
+        commits = tuple(commit_of(index, vertices[-1:]) for index in range(written + 1, written + n + 1))
+        store.write(Persist(Ticket(next(tickets)), vertices, commits, ()))
+        written += n
+        store.sync()
+
+    def run() -> None:
+        for _ in range(n):
+            store.write_outcome(next(executed), statuses, vertices)
+
+    def write_tickets() -> None:
+        for _ in range(n):
+            store.write(Persist(Ticket(next(tickets)), vertices, (), ()))
+        store.sync()
+
+    return Prepared(run, n, write_tickets, n, reset)

@@ -31,7 +31,8 @@ def main() -> int:
         print(f"FOUND {finding}")
     print(
         f"{crashes.cycles} kills in {time.monotonic() - started:.0f} s, {crashes.progress} with progress, "
-        f"{crashes.last} numbers in the end, {len(crashes.findings)} findings, seed={options.seed}"
+        f"{crashes.last} tickets and outcomes in the end, {len(crashes.findings)} findings, "
+        f"seed={options.seed}"
     )
     return int(bool(crashes.findings) or crashes.progress < PROGRESS_MIN * options.cycles)
 

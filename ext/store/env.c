@@ -211,15 +211,51 @@ int cd_store_get_info(cd_store *store, cd_store_info *info) {
     return CD_OK;
 }
 
-int cd_store_count(cd_store *store, size_t table, uint64_t *entries) {
-    CD_ARG_CHECK(entries != NULL);
+int cd_store_get_table(cd_store *store, size_t table, cd_store_table *info) {
+    CD_ARG_CHECK(info != NULL);
     cd_read *read;
     int rc = cd_read_begin(store, &read);
     if (rc != 0) return rc;
     MDB_stat stat;
     rc = table < store->tables_len ? mdb_stat(read->txn, store->table[table], &stat)
                                    : CD_ERR_ARGUMENT;
-    if (rc == 0) *entries = stat.ms_entries;
+    if (rc == 0) {
+        info->entries = stat.ms_entries;
+        info->pages = stat.ms_branch_pages + stat.ms_leaf_pages + stat.ms_overflow_pages;
+    }
+    cd_read_end(read);
+    return rc;
+}
+
+/* The library keeps free pages in a table of its own, number 0: lists that begin with their length. */
+static int count_free(MDB_txn *txn, uint64_t *pages) {
+    MDB_cursor *cursor;
+    int rc = mdb_cursor_open(txn, 0, &cursor);
+    if (rc != 0) return rc;
+    MDB_val key, list;
+    *pages = 0;
+    while ((rc = mdb_cursor_get(cursor, &key, &list, MDB_NEXT)) == 0) {
+        size_t length;
+        if (list.mv_size < sizeof length) break;
+        memcpy(&length, list.mv_data, sizeof length);
+        *pages += length;
+    }
+    mdb_cursor_close(cursor);
+    if (rc == 0) return MDB_CORRUPTED;
+    return rc == MDB_NOTFOUND ? CD_OK : rc;
+}
+
+int cd_store_get_pages(cd_store *store, uint64_t *page_bytes, uint64_t *free_pages) {
+    CD_ARG_CHECK(page_bytes != NULL && free_pages != NULL);
+    cd_read *read;
+    int rc = cd_read_begin(store, &read);
+    if (rc != 0) return rc;
+    MDB_stat stat;
+    rc = mdb_env_stat(store->env, &stat);
+    if (rc == 0) {
+        *page_bytes = stat.ms_psize;
+        rc = count_free(read->txn, free_pages);
+    }
     cd_read_end(read);
     return rc;
 }

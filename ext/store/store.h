@@ -133,6 +133,29 @@ typedef struct {
 int cd_read_range(cd_read *read, size_t table, const cd_range *range, cd_entry *entries, size_t n,
                   size_t *count);
 
+/* Parts of values. A seal covers a whole value, so it is not checked here: for parts that prove
+ * themselves. Where they lie is checked against the value's size. */
+
+/* As cd_read_keys, but of each value only what it begins with, at most size bytes; is_sound is 0. */
+int cd_read_heads(cd_read *read, size_t table, const uint8_t *keys, size_t key_size, size_t n,
+                  size_t size, cd_entry *entries, size_t *count);
+
+typedef struct {
+    uint64_t key;        /* in the table as 8 bytes, big-endian */
+    uint32_t at;         /* offset of the first record in the value */
+    uint32_t count, row; /* how many records there are, and which of them is wanted */
+} cd_place;
+
+typedef struct {
+    const uint8_t *record, *body; /* NULL, both: there is no such key, or what it has is shorter */
+    size_t body_size;
+} cd_record;
+
+/* One record, and its body, of each of n values that hold `count` records of record_size bytes and
+ * then their bodies end to end. A record states the size of its body in the u32 at size_at. */
+int cd_read_records(cd_read *read, size_t table, size_t record_size, size_t size_at,
+                    const cd_place *places, size_t n, cd_record *records);
+
 /* The environment. */
 
 typedef struct {
@@ -145,8 +168,14 @@ typedef struct {
 
 int cd_store_get_info(cd_store *store, cd_store_info *info);
 
-/* Sets *entries to the number of entries of a table. */
-int cd_store_count(cd_store *store, size_t table, uint64_t *entries);
+typedef struct {
+    uint64_t entries, pages; /* the pages are those of its tree and of its large values */
+} cd_store_table;
+
+int cd_store_get_table(cd_store *store, size_t table, cd_store_table *info);
+
+/* Sets *page_bytes, and *free_pages to how many pages within used_bytes hold nothing. */
+int cd_store_get_pages(cd_store *store, uint64_t *page_bytes, uint64_t *free_pages);
 
 /* Free the slots of readers that died: each would keep old pages from being used again. */
 int cd_store_check_readers(cd_store *store, int *dead);

@@ -15,78 +15,7 @@ from cherrydag.errors import Closed, Overloaded, StorageError
 
 include "base/buffers.pxi"
 
-cdef extern from "<lmdb.h>" nogil:
-    enum:
-        MDB_MAP_FULL
-    char *mdb_version(int *major, int *minor, int *patch)
-
-cdef extern from "store/store.h" nogil:
-    enum:
-        CD_OK
-        CD_ERR_ARGUMENT
-        CD_ERR_MEMORY
-        CD_ERR_FULL
-        CD_ERR_CLOSED
-        CD_STORE_SEAL_BYTES
-        CD_STORE_TABLES_MAX
-        CD_STORE_KEY_MAX
-        CD_STORE_QUEUE_MAX
-        CD_STORE_PREFIX_MAX
-        CD_STORE_CREATE
-        CD_STORE_READ_ONLY
-        CD_STORE_APPEND
-    ctypedef struct cd_store:
-        pass
-    ctypedef struct cd_read:
-        pass
-    ctypedef struct cd_store_config:
-        const char *path
-        const char *const *tables
-        size_t tables_len
-        uint8_t seal_key[32]
-        uint64_t map_bytes, map_bytes_max
-        size_t queue_batches
-        uint64_t queue_bytes, group_bytes
-        unsigned flags
-    ctypedef struct cd_store_progress:
-        uint64_t durable, done
-        int failure
-        uint64_t failed
-    ctypedef struct cd_entry:
-        const uint8_t *key
-        const uint8_t *value
-        size_t key_size, value_size, row
-        int is_sound
-    ctypedef struct cd_range:
-        const uint8_t *start
-        const uint8_t *stop
-        size_t start_size, stop_size
-        uint64_t bytes_max
-        int is_descending
-    ctypedef struct cd_store_info:
-        uint64_t map_bytes, map_bytes_max, used_bytes, readers, batches, transactions, puts, bytes
-        size_t queued
-    int cd_store_open(const cd_store_config *config, cd_store **store)
-    int cd_store_close(cd_store *store, int drain)
-    void cd_store_free(cd_store *store)
-    const char *cd_store_message(int code)
-    int cd_store_submit(cd_store *store, uint64_t ticket, const uint8_t *batch, size_t size)
-    int cd_store_collect(cd_store *store, cd_store_progress *progress)
-    int cd_store_eventfd(cd_store *store)
-    int cd_store_wait(cd_store *store, int64_t timeout_ns, int *idle)
-    int cd_store_resume(cd_store *store, uint64_t map_bytes_max)
-    int cd_read_begin(cd_store *store, cd_read **read)
-    void cd_read_end(cd_read *read)
-    int cd_read_keys(cd_read *read, size_t table, const uint8_t *keys, size_t key_size, size_t n,
-                     uint64_t bytes_max, cd_entry *entries, size_t *count, size_t *rows)
-    int cd_read_prefixes(cd_read *read, size_t table, const uint8_t *prefixes, size_t prefix_size, size_t n,
-                         cd_entry *entries, size_t *count)
-    int cd_read_range(cd_read *read, size_t table, const cd_range *range, cd_entry *entries, size_t n,
-                      size_t *count)
-    int cd_store_get_info(cd_store *store, cd_store_info *info)
-    int cd_store_count(cd_store *store, size_t table, uint64_t *entries)
-    int cd_store_check_readers(cd_store *store, int *dead)
-    int cd_store_copy(cd_store *store, const char *path)
+include "store/store.pxi"
 
 MAP_FULL = <int>MDB_MAP_FULL
 APPEND = <int>CD_STORE_APPEND
@@ -94,6 +23,7 @@ SEAL_BYTES = <int>CD_STORE_SEAL_BYTES
 TABLES_MAX = <int>CD_STORE_TABLES_MAX
 KEY_MAX = <int>CD_STORE_KEY_MAX
 QUEUE_MAX = <int>CD_STORE_QUEUE_MAX
+PLACE_BYTES = <int>sizeof(cd_place)
 
 cdef size_t COPY_HELD = 1 << 14  # bytes that are copied without letting go of the GIL
 cdef int64_t WAIT_SLICE_NS = 50_000_000  # after which a waiter looks for signals
@@ -198,7 +128,7 @@ cdef class Store:
         while self.done < progress.done:
             self.held.popleft()
             self.done += 1
-        return progress.durable, progress.failure, progress.failed
+        return progress.durable, progress.done, progress.failure, progress.failed
 
     def wait(self):
         cdef int code, idle = 0
@@ -268,6 +198,34 @@ cdef class Store:
         self.check(code, "read of a range")
         return reading.taken(count)
 
+    def heads(self, size_t table, object keys, size_t key_size, size_t size):
+        cdef Buffer wanted = acquire(keys, "keys")
+        cdef size_t n = rows(wanted, "keys", key_size), count = 0
+        cdef Reading reading = Reading.__new__(Reading)
+        cdef int code
+        if n == 0:
+            return []
+        self.check(reading.open(self.store, n), "read")
+        with nogil:
+            code = cd_read_heads(reading.read, table, wanted.data(), key_size, n, size, reading.entries,
+                                 &count)
+        self.check(code, "read of heads")
+        return reading.taken(count)
+
+    def records(self, size_t table, size_t record_size, size_t size_at, object places):
+        cdef Buffer wanted = acquire(places, "places")
+        cdef size_t n = rows(wanted, "places", sizeof(cd_place))
+        cdef RecordReading reading = RecordReading.__new__(RecordReading)
+        cdef int code
+        if n == 0:
+            return []
+        self.check(reading.open(self.store, wanted.data(), n), "read")
+        with nogil:
+            code = cd_read_records(reading.read, table, record_size, size_at, reading.places, n,
+                                   reading.records)
+        self.check(code, "read of records")
+        return reading.taken(n, record_size)
+
     # The environment.
 
     def info(self):
@@ -275,10 +233,18 @@ cdef class Store:
         self.check(cd_store_get_info(self.store, &info), "info")
         return info
 
-    def count(self, size_t table):
-        cdef uint64_t entries = 0
-        self.check(cd_store_count(self.store, table, &entries), "count")
-        return entries
+    def table(self, size_t table):
+        cdef cd_store_table info
+        self.check(cd_store_get_table(self.store, table, &info), "table")
+        return info.entries, info.pages
+
+    def pages(self):
+        cdef uint64_t page_bytes = 0, free_pages = 0
+        cdef int code
+        with nogil:
+            code = cd_store_get_pages(self.store, &page_bytes, &free_pages)
+        self.check(code, "pages")
+        return page_bytes, free_pages
 
     def check_readers(self):
         cdef int code, dead = 0
@@ -333,4 +299,42 @@ cdef class Reading:
                 with nogil:
                     memcpy(target, entry.value, entry.value_size)
             found.append((entry.row, key, value, bool(entry.is_sound)))
+        return found
+
+
+cdef class RecordReading:
+    """A read transaction, the places of records and room for the records; all go with the object."""
+    cdef cd_read *read
+    cdef cd_place *places
+    cdef cd_record *records
+
+    cdef int open(self, cd_store *store, const uint8_t *places, size_t n) except? 1:
+        cdef int code
+        self.places = <cd_place *>malloc(n * sizeof(cd_place))
+        self.records = <cd_record *>malloc(n * sizeof(cd_record))
+        if self.places == NULL or self.records == NULL:
+            return CD_ERR_MEMORY
+        memcpy(self.places, places, n * sizeof(cd_place))
+        with nogil:
+            code = cd_read_begin(store, &self.read)
+        return code
+
+    def __dealloc__(self):
+        with nogil:
+            cd_read_end(self.read)
+        free(self.places)
+        free(self.records)
+
+    cdef list taken(self, size_t n, size_t record_size):
+        """For each place a copy of record and body, None where it has none."""
+        cdef list found = []
+        cdef cd_record *record
+        cdef size_t i
+        for i in range(n):
+            record = &self.records[i]
+            if record.record == NULL:
+                found.append(None)
+                continue
+            found.append((PyBytes_FromStringAndSize(<const char *>record.record, record_size),
+                          PyBytes_FromStringAndSize(<const char *>record.body, record.body_size)))
         return found

@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 from typing import NamedTuple
 
-from storage.persists import IDENTITY, check, persist_of
+from storage.persists import IDENTITY, check, execute, persist_of, steps
 
 from cherrydag.storage.lmdb import LmdbStore
 from cherrydag.storage.values import StoreOptions
@@ -21,8 +21,8 @@ OPTIONS = StoreOptions(map_bytes=1 << 22, preflight=False)
 
 
 class Crashes(NamedTuple):
-    """cycles: kills. progress: of them, those before which something new was acknowledged. last: number
-    found in the end. findings: broken promises."""
+    """cycles: kills. progress: of them, those before which something new was acknowledged. last: writes found
+    in the end, tickets and outcomes in turn. findings: broken promises."""
 
     cycles: int
     progress: int
@@ -44,7 +44,8 @@ def crash(cycles: int, seed: int, folder: Path | None = None) -> Crashes:
             progress += acknowledged > last
             try:
                 with LmdbStore(target, IDENTITY, OPTIONS) as store:
-                    found = check(store, 40 if cycle < cycles - 1 else 1 << 30)
+                    check(store, 40 if cycle < cycles - 1 else 1 << 30)
+                    found = steps(store)
             except Exception as error:  # noqa: BLE001 - whatever it is, it is the finding
                 return Crashes(cycle + 1, progress, last, [*findings, f"cycle {cycle}: {error!r}"])
             if found < max(acknowledged, last):
@@ -54,8 +55,8 @@ def crash(cycles: int, seed: int, folder: Path | None = None) -> Crashes:
 
 
 def _run_and_kill(target: Path, delay_s: float) -> tuple[int, str]:
-    """Let a child write; kill it some time after its first acknowledgement. The last number acknowledged, and
-    what went wrong before the kill."""
+    """Let a child write; kill it some time after its first acknowledgement. How many writes it acknowledged,
+    and what went wrong before the kill."""
     reading, writing = os.pipe()
     child = os.fork()
     if child == 0:
@@ -74,18 +75,23 @@ def _run_and_kill(target: Path, delay_s: float) -> tuple[int, str]:
 
 
 def _write_for_ever(target: Path, reports: int) -> None:
-    """Report each number once it is durable. Does not return."""
+    """Report how many writes are durable, when more are. Does not return."""
     try:
         store = LmdbStore(target, IDENTITY, OPTIONS)
-        first = check(store, 2) + 1
+        last, found = check(store, 2), steps(store)
+        if last:
+            execute(store, last)  # as after any restart: it may be there
         ticket = reported = 0
         while True:
             ticket += 1
-            store.write(persist_of(first + ticket - 1, ticket))
-            durable = store.sync() if ticket % IN_FLIGHT == 0 else store.collect()
-            if durable > reported:
-                os.write(reports, b"%d\n" % (first + durable - 1))
-                reported = durable
+            store.write(persist_of(last + ticket, ticket))
+            execute(store, last + ticket)
+            if ticket % IN_FLIGHT == 0:
+                store.sync()
+            store.collect()
+            if store.durable_batch > reported:
+                reported = store.durable_batch
+                os.write(reports, b"%d\n" % (found + reported))
     except BaseException as error:  # noqa: BLE001 - the parent reports it
         os.write(reports, f"{error!r}".replace("\n", " ").encode() + b"\n")
     finally:

@@ -1,19 +1,22 @@
 """Numbered writes whose content follows from the number alone, so that what is found can be told whole."""
 
-from functools import cache
+from functools import lru_cache
 from typing import Final
 
+import numpy as np
+
 from cherrydag import crypto
+from cherrydag.chain import Chain
 from cherrydag.commit import Commit
 from cherrydag.consensus.effects import Persist, SwapRecord, Ticket
 from cherrydag.consensus.leader import SwapTable
-from cherrydag.params import RECORD_BYTES
-from cherrydag.payload import EMPTY_PAYLOAD, EMPTY_ROOT, Payload
+from cherrydag.payload import EMPTY_PAYLOAD, Payload, build_payload
 from cherrydag.primitives import Digest, Epoch, PublicKey, Round, TimestampMs, ValidatorIndex
 from cherrydag.refs import VertexRef
 from cherrydag.storage.lmdb import LmdbStore
 from cherrydag.storage.schema import Identity
-from cherrydag.transaction import as_records
+from cherrydag.storage.values import CommitOutcome
+from cherrydag.transaction import RECORD, Octets
 from cherrydag.vertex import OperatorVertex, ValidatorVertex, Vertex
 
 EPOCH: Final = Epoch(7)
@@ -32,19 +35,24 @@ def _digest(*label: object) -> Digest:
     return Digest(crypto.hash_bytes(repr(label).encode()))
 
 
-@cache
-def _payload(records: int) -> Payload:
-    """Records of zero bytes; the root is a mere claim."""
-    if not records:
+def _payload(number: int, count: int) -> Payload:
+    """Records that differ, every third of them with a body."""
+    if not count:
         return EMPTY_PAYLOAD
-    return Payload(as_records(bytearray(records * RECORD_BYTES)), b"", None, EMPTY_ROOT)
+    records = np.zeros(count, RECORD)
+    records["nonce"] = number * 1000 + np.arange(count)
+    records["body_size"][::3] = np.arange(count)[::3] % 50 + number % 3
+    size = int(records["body_size"].sum())
+    bodies = bytes((number + at) % 256 for at in range(size))
+    return build_payload(records, Chain.of(IDENTITY.genesis_digest), bodies)
 
 
+@lru_cache(maxsize=1 << 14)
 def vertices_of(number: int) -> tuple[Vertex, ...]:
     """The vertices of a number, of round `number`: an operator's and two validators'."""
     before = Round(number - 1)
     refs = [VertexRef(before, ValidatorIndex(a), _digest(before, a)) for a in range(4)]
-    payload = _payload(_LARGE if number % LARGE_EVERY == 0 else number % 3)
+    payload = _payload(number, _LARGE if number % LARGE_EVERY == 0 else number % 3)
     time_ms = TimestampMs(number)
     operators = OperatorVertex(EPOCH, _ISSUER, number, before, time_ms, tuple(refs[:2]), payload)
     validators = [
@@ -73,6 +81,27 @@ def persist_of(number: int, ticket: int) -> Persist:
     return Persist(Ticket(ticket), vertices_of(number), (commit_of(number),), (swaps,) if swaps else ())
 
 
+def statuses_of(number: int) -> list[Octets]:
+    """What became of the transactions of a number."""
+    counts = [len(vertex.payload) for vertex in vertices_of(number)]
+    return [(np.arange(count) * number % 251).astype(np.uint8) for count in counts]
+
+
+def receipts_of(number: int) -> bytes:
+    """The receipts of a number; some have none."""
+    return repr(("receipt", number)).encode() * (number % 30)
+
+
+def outcome_of(number: int) -> CommitOutcome:
+    """The outcome of a number."""
+    return CommitOutcome(number, tuple(statuses_of(number)), receipts_of(number))
+
+
+def execute(store: LmdbStore, number: int) -> int:
+    """Write the outcome of a number; its batch."""
+    return store.write_outcome(number, statuses_of(number), vertices_of(number), receipts_of(number))
+
+
 def check(store: LmdbStore, depth: int) -> int:
     """The last number in the store; AssertionError unless it holds 1 .. last, whole, and nothing else.
 
@@ -88,6 +117,19 @@ def check(store: LmdbStore, depth: int) -> int:
     assert list(store.vertices_above(Round(numbers.start))) == above
     assert store.next_seq == VERTICES * highest
     assert store.swaps() == swaps_of(highest - highest % SWAPS_EVERY) or highest < SWAPS_EVERY
+    executed = range(numbers.start, (store.outcomes_bounds() or (1, 0))[1] + 1)
+    assert list(store.outcomes(executed.start, highest + 99)) == [outcome_of(number) for number in executed]
     newest = vertices_of(highest)[-1:] if highest else ()
     assert list(store.newest(ValidatorIndex(0))) == list(newest)
     return highest
+
+
+def steps(store: LmdbStore) -> int:
+    """How many writes are there, where the ticket of each number is followed by its outcome, and that by the
+    ticket of the next: what is there must be a beginning of that sequence."""
+    last = store.last_commit()
+    executed = store.outcomes_bounds()
+    found = (last.index if last else 0) + (executed[1] if executed else 0)
+    assert executed is None or executed[0] == 1
+    assert (executed[1] if executed else 0) == found // 2
+    return found

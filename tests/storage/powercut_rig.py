@@ -19,9 +19,10 @@ from struct import Struct
 from typing import NamedTuple, TypeAlias
 
 from compiled import ROOT, compile_shared
-from storage.persists import IDENTITY, check, persist_of
-from storage.recorded import SMALL
+from storage.persists import IDENTITY, check, execute, persist_of, steps
+from storage.recorded import SMALL, state_name, state_of
 
+from cherrydag.storage.generation import DERIVED, load_manifest
 from cherrydag.storage.lmdb import LmdbStore
 
 SECTOR = 512
@@ -58,6 +59,7 @@ class Disk:
     names: dict[tuple[int, str], int] = field(default_factory=dict)
     unnamed: dict[int, list[Names]] = field(default_factory=lambda: defaultdict(list))
     paths: dict[str, int] = field(default_factory=dict)
+    folders: set[int] = field(default_factory=set)
     acknowledged: int = 0
 
     def __post_init__(self) -> None:
@@ -77,11 +79,13 @@ class Disk:
         elif kind == _NOTE:
             self.acknowledged = offset
         elif kind in (_CREATE, _MAKE):
+            if kind == _MAKE:
+                self.folders.add(inode)
             self._rename(inode, None, data.decode())
         elif kind == _RENAME:
             source, _, target = data.decode().partition("\0")
             self._rename(inode, source, target)
-        elif kind != _TRUNCATE:
+        elif kind != _TRUNCATE and inode:
             raise NotImplementedError(f"act {kind}: the model has no removal")
 
     def _rename(self, inode: int, source: str | None, target: str) -> None:
@@ -114,10 +118,10 @@ class Disk:
         for (place, name), inode in names.items():
             if place != folder or not inode or name in _IGNORED:
                 continue
-            if any(path_inode == inode and path.endswith(".mdb") for path, path_inode in self.paths.items()):
-                (target / name).write_bytes(self._content(inode, rng))
-            else:
+            if inode in self.folders:
                 self._write_folder(inode, names, rng, target / name)
+            else:
+                (target / name).write_bytes(self._content(inode, rng))
 
     def _content(self, inode: int, rng: random.Random) -> bytes:
         content = bytearray(self.files.get(inode, b""))
@@ -175,10 +179,10 @@ def crash_creation(folder: Path) -> int:
     return int(_run_recorded("--crash", str(folder)))
 
 
-def fail(folder: Path, kind: str) -> list[str]:
+def fail(folder: Path, kind: str, code: int) -> list[str]:
     """What recorded.py prints of a store one of whose acts, a "write", "sync" or "meta" write, fails."""
     number = {"write": _WRITE, "sync": _SYNC, "meta": _SYNC_RANGE}[kind]
-    return _run_recorded("--fail", str(folder), str(number)).splitlines()
+    return _run_recorded("--fail", str(folder), str(number), str(code)).splitlines()
 
 
 def _run_recorded(*arguments: str) -> str:
@@ -243,9 +247,12 @@ def _check_batch(scratch: Path, batch: list[tuple[int, int, int]]) -> list[Findi
     while batch:
         found = _in_child(scratch, batch)
         for (number, at, acknowledged), words in zip(batch, found, strict=False):
-            last = int(words) if words.isdigit() else -1
-            if last < acknowledged:
-                findings.append(Finding(number, at, f"acknowledged {acknowledged}, found: {words}"))
+            promised = divmod(acknowledged, 1 << 32)
+            is_kept = all(part.isdigit() for part in words.split()) and all(
+                int(part) >= least for part, least in zip(words.split(), promised, strict=True)
+            )
+            if not is_kept:
+                findings.append(Finding(number, at, f"acknowledged {promised}, found: {words}"))
         if len(found) < len(batch):
             number, at, _ = batch[len(found)]
             findings.append(Finding(number, at, "the process that opened it died"))
@@ -254,7 +261,7 @@ def _check_batch(scratch: Path, batch: list[tuple[int, int, int]]) -> list[Findi
 
 
 def _in_child(scratch: Path, batch: list[tuple[int, int, int]]) -> list[str]:
-    """For each image the last number in it, or what is wrong; fewer if the child died."""
+    """For each image its generation and number of writes, or what is wrong; fewer if the child died."""
     reading, writing = os.pipe()
     child = os.fork()
     if child == 0:
@@ -269,14 +276,28 @@ def _in_child(scratch: Path, batch: list[tuple[int, int, int]]) -> list[str]:
 
 
 def _verdict(image: Path) -> str:
-    """The last number in the image, if it is whole and goes on from there."""
+    """Generation and number of writes in the image, if it is whole and goes on from there."""
     try:
         with LmdbStore(image / "store", IDENTITY, SMALL) as store:
-            last = check(store, 12)
+            last, found = check(store, 12), steps(store)
+            if last:
+                execute(store, last)
             store.write(persist_of(last + 1, 1))
+            execute(store, last + 1)
             store.sync()
-            if check(store, 2) != last + 1:
+            if check(store, 2) != last + 1 or steps(store) != 2 * last + 2:
                 return "the next write is not there"
-            return str(last)
+        return f"{_generation(image / 'store' / DERIVED, last)} {found}"
     except Exception as error:  # noqa: BLE001 - whatever it is, it is the verdict
         return f"{type(error).__name__}: {error}".replace("\n", " ")[:300]
+
+
+def _generation(folder: Path, last: int) -> int:
+    """Index of the generation that holds, 0 if there is none yet."""
+    generation = load_manifest(folder, IDENTITY)
+    if generation is None:
+        return 0
+    index = generation.commit_index
+    if index > last or (folder / state_name(index)).read_bytes() != state_of(index):
+        raise ValueError(f"generation {index} is not what was published; the log ends with {last}")
+    return index

@@ -1,84 +1,24 @@
 """One suite for every store: a store is made by `make_store`, and read again after a restart by `reopen`."""
 
-import shutil
-from collections.abc import Iterator
-from pathlib import Path
-
 import pytest
-from storage.stores import CHAIN_OF_20, MakeStore, Reopen, WritableStore, dump, fill, persist
-from vertices import CHAIN, EPOCH, digest, validator_vertex
+from storage.stores import CHAIN_OF_20, MakeStore, Reopen, dump, fill, persist
+from vertices import digest, validator_vertex
 
 from cherrydag.consensus.effects import Persist, SwapRecord, Ticket
 from cherrydag.consensus.leader import SwapTable
 from cherrydag.errors import ShapeError
 from cherrydag.primitives import Round
 from cherrydag.refs import OperatorRef, VertexRef
-from cherrydag.storage.lmdb import LmdbStore, StoreOptions
-from cherrydag.storage.memory import MemoryStore
-from cherrydag.storage.schema import Identity
 from cherrydag.vertex import Vertex
-
-
-class SyncedCopy(LmdbStore):
-    """Keeps a copy of the database as it was at the last sync, for `reopen`: the writer may be further."""
-
-    def __init__(self, folder: Path) -> None:
-        options = StoreOptions(map_bytes=1 << 24, preflight=False)
-        super().__init__(folder, Identity(CHAIN.genesis_digest, EPOCH), options)
-        self.sync()
-
-    def sync(self) -> Ticket:
-        ticket = super().sync()
-        copy = self.folder.with_suffix(".copy")
-        shutil.rmtree(copy, ignore_errors=True)
-        shutil.copytree(self.folder, copy)
-        return ticket
-
-
-@pytest.fixture(params=["memory", "lmdb"])
-def kind(request: pytest.FixtureRequest) -> str:
-    return request.param
-
-
-@pytest.fixture
-def make_store(kind: str, tmp_path: Path) -> Iterator[MakeStore]:
-    """An empty store."""
-    opened: list[LmdbStore] = []
-
-    def make() -> WritableStore:
-        if kind == "memory":
-            return MemoryStore()
-        opened.append(SyncedCopy(tmp_path / str(len(opened))))
-        return opened[-1]
-
-    yield make
-    for store in opened:
-        store.close()
-
-
-@pytest.fixture
-def reopen() -> Iterator[Reopen]:
-    """The store as a restart finds it that kept nothing but what was synced."""
-    opened: list[LmdbStore] = []
-
-    def crash(store: WritableStore) -> WritableStore:
-        if isinstance(store, MemoryStore):
-            return store.crash(keep=0)
-        assert isinstance(store, SyncedCopy)
-        store.close()
-        copy = store.folder.with_suffix(".copy")
-        opened.append(SyncedCopy(copy.rename(copy.parent / f"reopened {len(opened)}")))
-        return opened[-1]
-
-    yield crash
-    for store in opened:
-        store.close()
 
 
 def test_an_empty_store_has_nothing(make_store: MakeStore) -> None:
     store = make_store()
     assert store.sync() == 0
-    assert dump(store) == (None, [], [None] * len(CHAIN_OF_20.vertices), [], None, [[]] * 4)
+    log = (None, [], [None] * len(CHAIN_OF_20.vertices), [], None, [[]] * 4)
+    assert dump(store) == (*log, [None] * 22, [], [None] * 66)
+    assert store.outcomes_bounds() is None
+    assert store.durable_batch == 0
 
 
 def test_what_was_written_is_read(make_store: MakeStore) -> None:

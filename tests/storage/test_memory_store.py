@@ -3,7 +3,7 @@
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from storage.stores import CHAIN_OF_20, dump, fill, persist
+from storage.stores import CHAIN_OF_20, dump, execute, fill, persist
 
 from cherrydag.consensus.effects import SwapRecord
 from cherrydag.consensus.leader import SwapTable
@@ -32,6 +32,24 @@ def test_what_survives_a_crash_survives_the_next() -> None:
     survivor = store.crash(keep=2)
     before = dump(survivor)
     assert dump(survivor.crash(keep=0)) == before
+
+
+@pytest.mark.parametrize("keep", range(6))
+def test_a_crash_keeps_outcomes_and_tickets_in_the_order_written(keep: int) -> None:
+    store = MemoryStore()
+    for ticket, commit in enumerate(CHAIN_OF_20.commits[:3], 1):
+        store.write(persist(ticket, commit))
+        assert execute(store, commit) == 2 * ticket
+        if ticket == 1:
+            assert store.durable_batch == 0
+            store.sync()
+            assert store.durable_batch == 2
+    survivor = store.crash(keep)
+    last = survivor.last_commit()
+    kept = min(keep, 4)
+    assert last is not None
+    assert last.index == 1 + (kept + 1) // 2
+    assert survivor.outcomes_bounds() == (1, 1 + kept // 2)
 
 
 def test_a_store_that_crashed_is_closed() -> None:

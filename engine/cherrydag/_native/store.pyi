@@ -12,6 +12,7 @@ SEAL_BYTES: int
 TABLES_MAX: int
 KEY_MAX: int
 QUEUE_MAX: int
+PLACE_BYTES: int
 
 def message(code: int) -> str:
     """The words for a code of store.h."""
@@ -51,8 +52,8 @@ class Store:
         """A descriptor that polls readable when there is progress or a failure; only collect reads it."""
     def submit(self, ticket: int, batch: bytes) -> None:
         """Queue a batch (layout: store.h). Overloaded if the queue is full, StorageError after a failure."""
-    def collect(self) -> tuple[int, int, int]:
-        """(durable ticket, code of the write that failed or 0, its ticket)."""
+    def collect(self) -> tuple[int, int, int, int]:
+        """(durable ticket, number of durable batches, code of the write that failed or 0, its ticket)."""
     def wait(self) -> None:
         """Block, without the GIL, until nothing waits to be written or a write has failed."""
     def resume(self, map_bytes_max: int = 0) -> None:
@@ -67,10 +68,19 @@ class Store:
         self, table: int, start: bytes, stop: bytes, n: int, bytes_max: int, descending: bool = False
     ) -> list[_Entry]:
         """Entries of start <= key < stop, at most n; an empty stop is above all keys."""
+    def heads(self, table: int, keys: bytes, key_size: int, size: int) -> list[_Entry]:
+        """What the values of n keys begin with, `size` bytes at most, where there are some; not sealed."""
+    def records(
+        self, table: int, record_size: int, size_at: int, places: bytes
+    ) -> list[tuple[bytes, bytes] | None]:
+        """Record and body of each of n places, rows of cd_place; None if the value is not there or shorter.
+        The seals of the values are not looked at."""
     def info(self) -> dict[str, int]:
         """The fields of cd_store_info."""
-    def count(self, table: int) -> int:
-        """Number of entries of a table."""
+    def table(self, table: int) -> tuple[int, int]:
+        """Entries and pages of a table."""
+    def pages(self) -> tuple[int, int]:
+        """(bytes of a page, free pages)."""
     def check_readers(self) -> int:
         """Free the slots of readers that died; how many there were."""
     def copy(self, path: str | PathLike[str]) -> None:

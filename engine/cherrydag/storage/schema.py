@@ -1,9 +1,10 @@
 """What lies where in the database: tables, keys, values, and the batches that write them.
 
 The log is three tables with rising keys: vertices by sequence number, commits and swap tables by commit
-index. The other vertex tables are indexes of keys alone. A vertex is in two of them under its digest, so that
-one damaged key is noticed and not taken for an absence. Integers in keys are big-endian: keys sort as they
-count. Every value, an empty one too, is sealed over its table and key (ext/store/store.h).
+index. Beside it lies, by commit index too, what executing the commits gave. The other vertex tables are
+indexes of keys alone. A vertex is in two of them under its digest, so that one damaged key is noticed and not
+taken for an absence. Integers in keys are big-endian: keys sort as they count. Every value, an empty one too,
+is sealed over its table and key (ext/store/store.h).
 """
 
 from collections.abc import Iterable
@@ -23,7 +24,7 @@ from cherrydag.primitives import Digest, Epoch, Round
 from cherrydag.refs import AnyRef, OperatorRef, VertexRef, pack_refs, round_of
 from cherrydag.vertex import Vertex
 
-SCHEMA_VERSION: Final = 1
+SCHEMA_VERSION: Final = 2
 """Another number is another layout. A new table takes the next number of Table."""
 
 SEAL_KEY: Final = crypto.derive_key("cherrydag 2026-11-22 storage seal v1", b"")
@@ -47,6 +48,8 @@ class Table(IntEnum):
     """round u32, digest prefix 8, seq u64."""
     VERTEX_AUTHOR = 6
     """author u16, round u32, seq u64; validators' vertices only."""
+    RESULTS = 7
+    """commit index u64 -> what its execution gave (storage.outcome). No gaps, no index without a commit."""
 
 
 TABLES: Final = tuple(table.name.lower() for table in Table)
@@ -86,6 +89,14 @@ class DamagedVertexError(StorageError):
     def __init__(self, ref: AnyRef, message: str) -> None:
         super().__init__(message)
         self.ref = ref
+
+
+class DamagedOutcomeError(StorageError):
+    """A stored outcome is not what was written. Executing the commit again gives it, to be written again."""
+
+    def __init__(self, commit_index: int, words: str) -> None:
+        super().__init__(f"the outcome of commit {commit_index} is damaged: {words}")
+        self.commit_index = commit_index
 
 
 # Values

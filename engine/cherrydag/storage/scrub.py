@@ -3,11 +3,11 @@
 from collections.abc import Iterable
 
 from cherrydag.refs import AnyRef
-from cherrydag.storage.reader import Reader
 from cherrydag.storage.schema import DamagedVertexError
+from cherrydag.storage.vertex_reader import VertexReader
 
 
-def scrub(reader: Reader, seqs: Iterable[int], bytes_max: int) -> list[AnyRef]:
+def scrub(reader: VertexReader, seqs: Iterable[int], bytes_max: int) -> list[AnyRef]:
     """Read vertices by sequence number, and find them in the indexes, until they have bytes_max in all.
 
     Returns the references of damaged vertices, which peers can give again. StorageError for other damage.
