@@ -81,7 +81,7 @@ class Rig:
         for user in rich:
             self.accounts.put(USERS[user], Line(balance))
             supply += balance
-        self.executor = Executor(self.accounts, self.entries, modules, supply=supply, depth=DEPTH)
+        self.executor = Executor(self.accounts, self.entries, modules, supply=supply)
         self.nonces = [0] * len(USERS)
 
     def commit(self, *vertices: Sequence[Transaction], now_s: int = NOW_S) -> CommitResult:

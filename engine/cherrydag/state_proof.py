@@ -1,8 +1,8 @@
 """The state's commitment and the proofs against it: all that a light client needs, without a tree.
 
-State lies with providers: the account table, the table of module entries. Each maps keys to values and has
-a Merkle tree of 2^depth buckets. H is BLAKE3 keyed with a key derived from the provider's name, another
-one for each use; `|` joins, integers are little-endian.
+State lies with providers: the account table, the modules' entries, a few figures of the ledger itself. Each
+maps keys to values and has a Merkle tree of 2^depth buckets. H is BLAKE3 keyed with a key derived from the
+provider's name, another one for each use; `|` joins, integers are little-endian.
 
     bucket = the first `depth` bits, most significant first, of H(bucket key, key)
     entry  = u8 key size | key | u8 value size | value                      up to 64 bytes of value
@@ -36,10 +36,13 @@ ACCOUNTS: Final = "accounts"
 ENTRIES: Final = "entries"
 """The provider of the modules' entries; a key is `entry_key`'s."""
 
+LEDGER: Final = "ledger"
+"""The provider of the ledger's own figures: commit_index (u64), fees in the pot and supply (u128)."""
+
 DEPTH_MIN: Final = 1
 DEPTH_MAX: Final = 24
 DEPTH_DEFAULT: Final = 20
-"""Depth of a tree, fixed at genesis."""
+"""Depth of the large trees, unless genesis says otherwise."""
 
 PROVIDERS_MAX: Final = 16
 """Most providers of a state."""
@@ -317,9 +320,7 @@ def _check_fields(proof: StateProof) -> None:
     if len(proof.siblings) != proof.depth * crypto.DIGEST_BYTES:
         _refuse(StateFault.DEPTH, f"siblings: {len(proof.siblings)} bytes for a depth of {proof.depth}")
     if len(proof.entries) > BUCKET_BYTES_MAX:
-        _refuse(
-            StateFault.SIZE, f"entries: {len(proof.entries)} bytes, at most {BUCKET_BYTES_MAX} are allowed"
-        )
+        _refuse(StateFault.SIZE, f"entries: {len(proof.entries)} bytes, allowed are {BUCKET_BYTES_MAX}")
     if len(proof.value) > VALUE_BYTES_MAX:
         _refuse(StateFault.SIZE, f"value: {len(proof.value)} bytes, at most {VALUE_BYTES_MAX} are allowed")
     if len(proof.others) >= PROVIDERS_MAX:

@@ -28,21 +28,22 @@ static bool may_be_set(const cd_ledger_line *line) {
     return is_window(line->nonce_base, line->nonce_mask);
 }
 
-static cd_status put_one(cd_ledger *ledger, const cd_key *key, const cd_ledger_line *from,
-                         int fresh) {
+static cd_status put_one(cd_ledger *ledger, cd_key *key, const cd_ledger_line *from, int fresh) {
     cd_ledger_line *line = find_line(ledger, key);
     CD_ARG_CHECK(may_be_set(from) && !(fresh && (line != NULL || says_nothing(from))));
+    if (says_nothing(from) && line == NULL) return CD_OK;
+    if (!reserve_changes(ledger)) return CD_ERR_MEMORY;
     if (says_nothing(from)) {
-        if (line == NULL) return CD_OK;
+        will_change(ledger, key);
         cd_line_remove(ledger, key);
-    } else {
-        cd_status status = line == NULL ? cd_line_create(ledger, key, &line) : CD_OK;
-        if (status != CD_OK) return status;
-        const uint32_t link = line->link;
-        *line = *from;
-        line->link = link;
+        return CD_OK;
     }
-    mark_dirty(ledger, key->bucket);
+    cd_status status = line == NULL ? cd_line_create(ledger, key, &line) : CD_OK;
+    if (status != CD_OK) return status;
+    will_change(ledger, key);
+    const uint32_t link = line->link;
+    *line = *from;
+    line->link = link;
     return CD_OK;
 }
 
@@ -122,6 +123,7 @@ int cd_ledger_is_sound(const cd_ledger *ledger) {
         const cd_ledger_line *line = line_at(ledger, place);
         bool is_there = false;
         cd_key key;
+        if (says_nothing(line) != ((ledger->vacant[place / 64] & place_bit(place)) != 0)) return 0;
         if (says_nothing(line)) continue;
         cd_keys_prepare(ledger, line->address, CD_LEDGER_KEY_BYTES, 1, &key);
         if (cd_index_find(ledger, key.hash, key.bytes) != place) return 0;

@@ -47,6 +47,7 @@ CD_INLINE void charge(cd_ledger *ledger, const cd_key *key, cd_ledger_line *acco
     const uint64_t nonce = cd_load64_le(record + CD_RECORD_NONCE);
     const uint64_t fee = cd_load64_le(record + CD_RECORD_FEE);
     uint64_t mask = account->nonce_mask | (uint64_t)1 << (nonce - account->nonce_base);
+    will_change(ledger, key);
     while (mask & 1) {
         account->nonce_base++;
         mask >>= 1;
@@ -54,7 +55,6 @@ CD_INLINE void charge(cd_ledger *ledger, const cd_key *key, cd_ledger_line *acco
     account->nonce_mask = mask;
     store_balance(account, load_balance(account) - fee);
     ledger->fees += fee;
-    mark_dirty(ledger, key->bucket);
 }
 
 /* Whether the amount can move besides the fee: APPLIED, or why not. */
@@ -67,12 +67,12 @@ CD_INLINE uint8_t judge_amount(const transfer *t, const cd_ledger_line *from,
     return CD_TX_APPLIED;
 }
 
-static cd_status create_if_missing(cd_ledger *ledger, const cd_key *key, cd_ledger_line **line) {
+static cd_status create_if_missing(cd_ledger *ledger, cd_key *key, cd_ledger_line **line) {
     return *line != NULL ? CD_OK : cd_line_create(ledger, key, line);
 }
 
-/* The new lines come first: once they are there nothing can fail. */
-static cd_status apply_one(cd_ledger *ledger, const transfer *t, uint32_t now_s, uint8_t *result) {
+/* Room and new lines come first: once they are there nothing can fail. */
+static cd_status apply_one(cd_ledger *ledger, transfer *t, uint32_t now_s, uint8_t *result) {
     const bool native = cd_load32_le(t->record + CD_RECORD_ASSET) == 0;
     const uint64_t fee = cd_load64_le(t->record + CD_RECORD_FEE);
     const cd_u128 amount = load_amount(t->record);
@@ -87,6 +87,7 @@ static cd_status apply_one(cd_ledger *ledger, const transfer *t, uint32_t now_s,
     status = judge_amount(t, from, to, amount, native ? fee : 0);
     const bool moves = status == CD_TX_APPLIED && amount != 0 && !t->to_self;
     const bool opens = account == NULL;
+    if (!reserve_changes(ledger)) return CD_ERR_MEMORY;
     cd_status room = create_if_missing(ledger, &t->account, &account);
     if (room != CD_OK) return room;
     if (moves) room = create_if_missing(ledger, &t->recipient, &to);
@@ -96,13 +97,11 @@ static cd_status apply_one(cd_ledger *ledger, const transfer *t, uint32_t now_s,
     }
     charge(ledger, &t->account, account, t->record);
     if (moves) {
+        if (!native) will_change(ledger, &t->holding);
+        will_change(ledger, &t->recipient);
         store_balance(from, load_balance(from) - amount);
         store_balance(to, load_balance(to) + amount);
-        mark_dirty(ledger, t->recipient.bucket);
-        if (!native) {
-            mark_dirty(ledger, t->holding.bucket);
-            if (says_nothing(from)) cd_line_remove(ledger, &t->holding);
-        }
+        if (!native && says_nothing(from)) cd_line_remove(ledger, &t->holding);
     }
     *result = status;
     return CD_OK;
@@ -185,6 +184,7 @@ cd_status cd_ledger_begin(cd_ledger *ledger, const uint8_t *record, const uint8_
     cd_ledger_line *account = find_line(ledger, &key);
     const uint8_t admitted = admit(ledger, account, record, now_s, forbidden);
     if (admitted == CD_TX_APPLIED) {
+        if (!reserve_changes(ledger)) return CD_ERR_MEMORY;
         cd_status room = create_if_missing(ledger, &key, &account);
         if (room != CD_OK) return room;
         charge(ledger, &key, account, record);

@@ -15,6 +15,9 @@
  * sum of all native balances, the fees in the pot and what modules hold. Records may be any bytes,
  * but their structure and signatures should have been checked (wire.h, ed25519.h).
  *
+ * A snapshot gives the lines as they stood when it began, while the table goes on changing: what
+ * changes before it was read is copied first, line by line, so no call ever copies the whole.
+ *
  * No function is thread-safe: a table has one owner. No allocation failure harms a table: the
  * operation reports it and has not happened. Little-endian machines only.
  */
@@ -125,6 +128,23 @@ cd_status cd_ledger_put(cd_ledger *ledger, const cd_ledger_line *lines, size_t n
  * that stays is copied once. */
 cd_status cd_ledger_export(const cd_ledger *ledger, uint32_t *cursor, cd_ledger_line *lines,
                            size_t max, size_t *count);
+
+/* Begin a snapshot: the lines as they stand now, to be read in pieces while the table goes on. Not the
+ * pot, which is two words to copy. CD_ERR_ARGUMENT if one is under way.
+ *
+ * Until it ends, each line costs 64 bytes more if it changes before it was read, one bit if not; so
+ * at most what the lines themselves take, and reading gives it back. A call that changes lines may
+ * answer CD_ERR_MEMORY for want of it: that line or record has not happened. */
+cd_status cd_ledger_snapshot_begin(cd_ledger *ledger);
+
+/* Up to max lines of the snapshot that were not read yet; *count 0 says that there are no more. Each
+ * comes once, in an order that shows what changed meanwhile. CD_ERR_ARGUMENT if there is no
+ * snapshot. O(max). */
+cd_status cd_ledger_snapshot_read(cd_ledger *ledger, cd_ledger_line *lines, size_t max,
+                                  size_t *count);
+
+/* End the snapshot, read or not, and give its memory back. Fine if there is none. */
+cd_status cd_ledger_snapshot_end(cd_ledger *ledger);
 
 /* Set the fee pot: after a payout, or from a checkpoint. */
 cd_status cd_ledger_set_fees(cd_ledger *ledger, const uint64_t fees[2]);

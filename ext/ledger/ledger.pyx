@@ -63,6 +63,9 @@ cdef extern from "ledger/ledger.h" nogil:
     int cd_ledger_put(cd_ledger *ledger, const cd_ledger_line *lines, size_t n, int fresh, size_t *done)
     int cd_ledger_export(const cd_ledger *ledger, uint32_t *cursor, cd_ledger_line *lines, size_t max,
                          size_t *count)
+    int cd_ledger_snapshot_begin(cd_ledger *ledger)
+    int cd_ledger_snapshot_read(cd_ledger *ledger, cd_ledger_line *lines, size_t max, size_t *count)
+    int cd_ledger_snapshot_end(cd_ledger *ledger)
     int cd_ledger_set_fees(cd_ledger *ledger, const uint64_t *fees)
     int cd_ledger_audit(const cd_ledger *ledger, uint32_t asset, uint64_t *total)
     int cd_ledger_is_sound(const cd_ledger *ledger)
@@ -224,6 +227,31 @@ cdef class Table:
             cd_ledger_export(self.ledger, &cursor, first, n, &count)
         self.busy = False
         return count, cursor
+
+    def snapshot_begin(self):
+        self.enter()
+        cdef int status = cd_ledger_snapshot_begin(self.ledger)
+        invariant(status != CD_ERR_ARGUMENT, "the account table has one snapshot at a time")
+        check(status, "a snapshot")
+
+    def snapshot_read(self, object lines):
+        cdef Buffer held = acquire(lines, "lines", True)
+        cdef size_t n = rows(held, "lines", sizeof(cd_ledger_line)), count = 0
+        cdef cd_ledger_line *first = <cd_ledger_line *>lines_of(held)
+        self.enter()
+        self.busy = True
+        with nogil:
+            status = cd_ledger_snapshot_read(self.ledger, first, n, &count)
+        self.busy = False
+        invariant(status == CD_OK, "a snapshot of the account table is read before it ends")
+        return count
+
+    def snapshot_end(self):
+        self.enter()
+        self.busy = True
+        with nogil:
+            cd_ledger_snapshot_end(self.ledger)
+        self.busy = False
 
     def set_fees(self, object fees):
         cdef uint64_t words[2]

@@ -12,6 +12,10 @@ CD_INLINE size_t segments_max(const cd_ledger *ledger) {
     return (ledger->lines_max - 1) / CD_SEGMENT_LINES + 1;
 }
 
+CD_INLINE size_t vacant_words(const cd_ledger *ledger) {
+    return (size_t)ledger->lines_max / 64 + 1;
+}
+
 CD_INLINE size_t dirty_words(const cd_ledger *ledger) {
     return (((size_t)1 << ledger->depth) + 63) / 64;
 }
@@ -30,10 +34,12 @@ cd_status cd_ledger_open(const cd_ledger_config *config, cd_ledger **out) {
     ledger->seed[1] = cd_load64_le(config->seed + 8);
     while ((uint64_t)CD_SHARD_LINES << ledger->shard_bits < config->lines_max) ledger->shard_bits++;
     ledger->segments = calloc(segments_max(ledger), sizeof(*ledger->segments));
+    ledger->vacant = calloc(vacant_words(ledger), sizeof *ledger->vacant);
     ledger->shards = calloc((size_t)1 << ledger->shard_bits, sizeof *ledger->shards);
     ledger->heads = calloc((size_t)1 << ledger->depth, sizeof *ledger->heads);
     ledger->dirty = calloc(dirty_words(ledger), sizeof *ledger->dirty);
-    if (!ledger->segments || !ledger->shards || !ledger->heads || !ledger->dirty) {
+    if (!ledger->segments || !ledger->vacant || !ledger->shards || !ledger->heads ||
+        !ledger->dirty) {
         cd_ledger_free(ledger);
         return CD_ERR_MEMORY;
     }
@@ -47,10 +53,12 @@ CD_INLINE size_t segments_used(const cd_ledger *ledger) {
 
 void cd_ledger_free(cd_ledger *ledger) {
     if (ledger == NULL) return;
+    cd_ledger_snapshot_end(ledger);
     for (size_t i = 0; i < segments_used(ledger); i++) free(ledger->segments[i]);
     if (ledger->shards != NULL)
         for (size_t i = 0; i < (size_t)1 << ledger->shard_bits; i++) free(ledger->shards[i].slots);
-    void *parts[] = {ledger->segments, ledger->shards, ledger->heads, ledger->dirty, ledger};
+    void *parts[] = {ledger->segments, ledger->vacant, ledger->shards,
+                     ledger->heads,    ledger->dirty,  ledger};
     for (size_t i = 0; i < sizeof parts / sizeof *parts; i++) free(parts[i]);
 }
 
@@ -63,9 +71,12 @@ cd_status cd_ledger_get_stats(const cd_ledger *ledger, cd_ledger_stats *stats) {
     stats->fees[1] = (uint64_t)(ledger->fees >> 64);
     stats->bytes = sizeof *ledger + segments_max(ledger) * sizeof(*ledger->segments) +
                    segments_used(ledger) * CD_SEGMENT_BYTES +
+                   vacant_words(ledger) * sizeof *ledger->vacant +
                    ((size_t)1 << ledger->shard_bits) * sizeof *ledger->shards +
                    ledger->slots * sizeof(cd_slot) + buckets * sizeof *ledger->heads +
-                   dirty_words(ledger) * sizeof *ledger->dirty;
+                   dirty_words(ledger) * sizeof *ledger->dirty +
+                   ledger->snapshot.words * sizeof *ledger->snapshot.settled +
+                   ledger->snapshot.blocks * sizeof(cd_saved_block);
     return CD_OK;
 }
 
@@ -119,6 +130,7 @@ void cd_keys_prepare(const cd_ledger *ledger, const uint8_t *keys, size_t stride
 static cd_status take_place(cd_ledger *ledger, uint32_t *place) {
     if (ledger->free != 0) {
         *place = ledger->free;
+        ledger->vacant[*place / 64] &= ~place_bit(*place);
         ledger->free = line_at(ledger, *place)->link;
         return CD_OK;
     }
@@ -132,7 +144,7 @@ static cd_status take_place(cd_ledger *ledger, uint32_t *place) {
     return CD_OK;
 }
 
-cd_status cd_line_create(cd_ledger *ledger, const cd_key *key, cd_ledger_line **out) {
+cd_status cd_line_create(cd_ledger *ledger, cd_key *key, cd_ledger_line **out) {
     uint32_t place;
     if (!cd_index_reserve(ledger, key->hash)) return CD_ERR_MEMORY;
     cd_status status = take_place(ledger, &place);
@@ -143,6 +155,7 @@ cd_status cd_line_create(cd_ledger *ledger, const cd_key *key, cd_ledger_line **
     line->link = ledger->heads[key->bucket];
     ledger->heads[key->bucket] = place;
     cd_index_add(ledger, key->hash, place);
+    key->hint = place;
     ledger->lines++;
     *out = line;
     return CD_OK;
@@ -158,5 +171,6 @@ void cd_line_remove(cd_ledger *ledger, const cd_key *key) {
     memset(line, 0, sizeof *line);
     line->link = ledger->free;
     ledger->free = place;
+    ledger->vacant[place / 64] |= place_bit(place);
     ledger->lines--;
 }

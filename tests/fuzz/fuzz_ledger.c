@@ -2,7 +2,7 @@
  *
  * The input is a program for one small table: batches of records with amounts, fees and nonces at
  * their edges between a few accounts and assets, records of other kinds, lines set and removed,
- * operations, drains and exports, in a table that may be too small for them. A plain array of lines
+ * operations, drains, exports and snapshots, in a table that may be too small for them. A plain array of lines
  * follows along by the rules; abort() where table and array differ.
  */
 #include "digest/digest.h"
@@ -29,6 +29,8 @@ typedef struct {
     u128 fees;
     uint8_t keys[NAMES][32], addresses[NAMES][32];
     model_line lines[NAMES][ASSETS];
+    int in_snapshot;
+    model_line frozen[NAMES][ASSETS]; /* as they stood when it began, cleared as they are read */
 } machine;
 
 static u128 take_amount(source *from) {
@@ -221,6 +223,46 @@ static void export(machine *m, source *from) {
     free(lines);
 }
 
+static void begin_snapshot(machine *m) {
+    cd_status status = cd_ledger_snapshot_begin(m->ledger);
+    require(status == (m->in_snapshot ? CD_ERR_ARGUMENT : CD_OK));
+    if (!m->in_snapshot) memcpy(m->frozen, m->lines, sizeof m->frozen);
+    m->in_snapshot = 1;
+}
+
+static size_t find_name(const machine *m, const uint8_t *address) {
+    size_t name = 0;
+    while (name < NAMES && memcmp(m->addresses[name], address, 20) != 0) name++;
+    require(name < NAMES);
+    return name;
+}
+
+static void read_snapshot(machine *m, source *from) {
+    const size_t max = 1 + take(from) % 8;
+    cd_ledger_line *lines = exact(max * sizeof *lines);
+    size_t count = 99;
+    cd_status status = cd_ledger_snapshot_read(m->ledger, lines, max, &count);
+    require(status == (m->in_snapshot ? CD_OK : CD_ERR_ARGUMENT) && count <= max);
+    for (size_t i = 0; i < count; i++) {
+        const cd_ledger_line *line = &lines[i];
+        model_line *frozen = &m->frozen[find_name(m, line->address)][line->asset];
+        require(line->asset < ASSETS && line->link == 0 && !is_empty(frozen));
+        require(((u128)line->balance[1] << 64 | line->balance[0]) == frozen->balance);
+        require(line->nonce_base == frozen->base && line->nonce_mask == frozen->mask);
+        require(line->flags == frozen->flags);
+        *frozen = (model_line){0};
+    }
+    if (m->in_snapshot && count < max)
+        for (size_t i = 0; i < NAMES; i++)
+            for (size_t k = 0; k < ASSETS; k++) require(is_empty(&m->frozen[i][k]));
+    free(lines);
+}
+
+static void end_snapshot(machine *m) {
+    require(cd_ledger_snapshot_end(m->ledger) == CD_OK);
+    m->in_snapshot = 0;
+}
+
 static void step(machine *m, source *from) {
     uint64_t fees[2] = {0, 0}, total[3];
     switch (take(from) % 16) {
@@ -237,6 +279,9 @@ static void step(machine *m, source *from) {
         fees[1] = (uint64_t)(m->fees >> 64);
         require(cd_ledger_set_fees(m->ledger, fees) == CD_OK);
         break;
+    case 8: begin_snapshot(m); break;
+    case 9: read_snapshot(m, from); break;
+    case 10: take(from) & 3 ? read_snapshot(m, from) : end_snapshot(m); break;
     default: apply(m, from); break;
     }
     cd_ledger_stats stats;

@@ -12,17 +12,21 @@ static int refuses(void) {
 
 static void *face_calloc(size_t n, size_t size) { return refuses() ? NULL : calloc(n, size); }
 
+static void *face_malloc(size_t size) { return refuses() ? NULL : malloc(size); }
+
 static void *face_aligned_alloc(size_t alignment, size_t size) {
     return refuses() ? NULL : aligned_alloc(alignment, size);
 }
 
 #define calloc face_calloc
+#define malloc face_malloc
 #define aligned_alloc face_aligned_alloc
 #include "ledger/access.c"
 #include "ledger/apply.c"
 #include "ledger/buckets.c"
 #include "ledger/index.c"
 #include "ledger/lines.c"
+#include "ledger/snapshot.c"
 
 void face_allow(long count) { allowed = count; }
 

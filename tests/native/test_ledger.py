@@ -13,8 +13,8 @@ from reference.ledger_reference import ReferenceLedger
 
 from cherrydag._native import digest, ledger
 from cherrydag.address import ADDRESS_KEY, addresses_of
-from cherrydag.errors import Overloaded, ShapeError
-from cherrydag.execution.accounts import LINE, Accounts, Line, Status
+from cherrydag.errors import InvariantViolation, Overloaded, ShapeError
+from cherrydag.execution.accounts import LINE, Accounts, Line, Lines, Status
 from cherrydag.params import VALID_FOREVER
 from cherrydag.transaction import RECORD, Records, build_transfers
 
@@ -275,6 +275,95 @@ def test_memory_is_64_bytes_a_line_and_an_index_of_at_most_16_when_it_is_large()
     assert 74.6 <= (accounts.memory_bytes - empty) / len(lines) <= 80.1
 
 
+# Snapshots
+
+
+def test_snapshot_stands_still_while_thousands_of_lines_come_change_and_go() -> None:
+    """20,000 lines in five segments; what changes before it is read fills more than one block."""
+    rng = np.random.default_rng(7)
+    accounts = table(lines_max=1 << 20, depth=6)
+    lines = many_lines(20_000)
+    accounts.load(lines)
+    gone = lines[rng.choice(len(lines), 3000, replace=False)].copy()
+    gone["balance_lo"] = 0
+    accounts.put_lines(gone)
+    before = exported(accounts)
+    accounts.begin_snapshot()
+    found: list[bytes] = []
+    more = many_lines(30_000)
+    while len(part := accounts.snapshot_lines(1500)):
+        found += [row.tobytes() for row in part]
+        changed = more[rng.choice(len(more), 4000, replace=False)].copy()
+        changed["balance_lo"] = rng.integers(0, 3, len(changed))
+        accounts.put_lines(changed)
+    accounts.end_snapshot()
+    assert sorted(found) == before != exported(accounts)
+    assert accounts._table.is_sound()
+
+
+@pytest.mark.parametrize("count", [1, 63, 64, 65, 127, 128, 4095, 4096, 4097])
+def test_snapshot_of_any_number_of_lines_is_whole(count: int) -> None:
+    """At the words of a bitmap, the lines of a saved block and those of a segment."""
+    for changes in (False, True):
+        accounts = table(lines_max=1 << 16)
+        accounts.load(many_lines(count))
+        before = exported(accounts)
+        accounts.begin_snapshot()
+        if changes:
+            lines = many_lines(count + 1)
+            lines["balance_lo"] += 5
+            accounts.put_lines(lines)
+        parts = []
+        while len(part := accounts.snapshot_lines(50)):
+            parts += [row.tobytes() for row in part]
+        assert sorted(parts) == before
+        assert len(accounts.snapshot_lines(1)) == 0
+
+
+def test_snapshot_takes_at_most_what_the_lines_do_and_gives_it_back() -> None:
+    accounts = table(lines_max=1 << 16)
+    lines = many_lines(40_950)
+    accounts.load(lines)
+    rest = accounts.memory_bytes
+    accounts.begin_snapshot()
+    assert accounts.memory_bytes - rest == 8 * (40_950 // 64 + 1)
+    lines["balance_lo"] += 1
+    accounts.put_lines(lines)
+    accounts.put_lines(lines)
+    assert accounts.memory_bytes - rest <= 40_950 * 64 * 1.01 + 2 * 2**18
+    while len(accounts.snapshot_lines()):
+        pass
+    assert accounts.memory_bytes - rest == 8 * (40_950 // 64 + 1)
+    accounts.end_snapshot()
+    assert accounts.memory_bytes == rest
+
+
+def test_snapshot_out_of_turn_stops_the_node() -> None:
+    accounts = table()
+    accounts.end_snapshot()
+    with pytest.raises(InvariantViolation, match="before it ends"):
+        accounts.snapshot_lines()
+    accounts.begin_snapshot()
+    with pytest.raises(InvariantViolation, match="one snapshot at a time"):
+        accounts.begin_snapshot()
+    assert len(accounts.snapshot_lines()) == 0
+    accounts.end_snapshot()
+    accounts.end_snapshot()
+    with pytest.raises(InvariantViolation):
+        accounts.snapshot_lines()
+
+
+def many_lines(count: int) -> Lines:
+    lines = np.zeros(count, LINE)
+    lines["address"][:, :4] = np.arange(count, dtype="<u4").view("u1").reshape(-1, 4)
+    lines["balance_lo"] = 1
+    return lines
+
+
+def exported(accounts: Accounts) -> list[bytes]:
+    return sorted(row.tobytes() for lines in accounts.export_all() for row in lines)
+
+
 # When memory is refused
 
 
@@ -323,6 +412,19 @@ class Face:
         assert statuses.raw == b"\x01" * handled.value + bytes(len(records) - handled.value)
         return status, handled.value
 
+    def begin_snapshot(self) -> int:
+        return self.library.cd_ledger_snapshot_begin(self.table)
+
+    def snapshot(self) -> list[bytes]:
+        """All that is left of the snapshot, which ends."""
+        lines, count = np.empty(1 << 14, LINE), ctypes.c_size_t()
+        pointer = ctypes.c_void_p(lines.ctypes.data)
+        room = ctypes.c_size_t(len(lines))
+        read = self.library.cd_ledger_snapshot_read
+        assert read(self.table, pointer, room, ctypes.byref(count)) == OK
+        assert self.library.cd_ledger_snapshot_end(self.table) == OK
+        return sorted(row.tobytes() for row in lines[: count.value])
+
     def stats(self) -> Stats:
         stats = Stats()
         assert self.library.cd_ledger_get_stats(self.table, ctypes.byref(stats)) == OK
@@ -360,7 +462,7 @@ def test_open_without_memory_leaves_nothing_behind(library: ctypes.CDLL) -> None
             break
         assert status == MEMORY and not face.table
         refused += 1
-    assert refused == 5
+    assert refused == 6
 
 
 def test_refused_memory_loses_no_line_and_no_coin(library: ctypes.CDLL) -> None:
@@ -406,4 +508,51 @@ def test_transfers_without_memory_stop_before_the_first_that_needs_some(library:
         assert status == MEMORY or handled == len(records)
         refusals += 1
     assert refusals > 50 and face.is_sound()
+    face.free()
+
+
+def test_change_that_a_snapshot_has_no_memory_for_has_not_happened(library: ctypes.CDLL) -> None:
+    """Each block of saved lines is refused once; the lines and the snapshot lose nothing by it."""
+    face = Face(library)
+    library.face_allow(ctypes.c_long(-1))
+    assert face.open() == OK
+    lines = face_lines(9000)
+    assert face.put(lines) == (OK, 9000)
+    library.face_allow(ctypes.c_long(0))
+    assert face.begin_snapshot() == MEMORY
+    library.face_allow(ctypes.c_long(1))
+    assert face.begin_snapshot() == OK
+    changed, done, refusals = lines.copy(), 0, 0
+    changed["balance_lo"][::2] = 0
+    changed["balance_lo"][1::2] = 7
+    while done < len(lines):
+        library.face_allow(ctypes.c_long(0))
+        status, more = face.put(changed[done:])
+        done += more
+        assert face.stats().lines == 9000 - (done + 1) // 2
+        if status == MEMORY:
+            refusals += 1
+            library.face_allow(ctypes.c_long(1))
+            assert face.put(changed[done : done + 1]) == (OK, 1)
+            done += 1
+    assert refusals == 3 and face.is_sound()
+    assert face.snapshot() == sorted(row.tobytes() for row in lines)
+    face.free()
+
+
+def test_transfer_that_a_snapshot_has_no_memory_for_has_not_happened(library: ctypes.CDLL) -> None:
+    face = Face(library)
+    library.face_allow(ctypes.c_long(-1))
+    assert face.open() == OK
+    lines = face_lines(1)
+    assert face.put(lines) == (OK, 1)
+    assert face.begin_snapshot() == OK
+    records = build_transfers(senders=bytes(32), recipients=b"\1" * 20, amounts=1, nonces=np.arange(3))
+    library.face_allow(ctypes.c_long(0))
+    assert face.apply(records) == (MEMORY, 0)
+    assert (face.stats().lines, face.stats().fees[0]) == (1, 0)
+    library.face_allow(ctypes.c_long(-1))
+    assert face.apply(records) == (OK, 3)
+    assert face.snapshot() == [lines[0].tobytes()]
+    assert face.is_sound()
     face.free()

@@ -69,9 +69,11 @@ def siblings_reference(provider: str, depth: int, buckets: Mapping[int, bytes], 
     return joined
 
 
-def state_root_reference(state: State, depth: int) -> bytes:
-    message = b""
+def state_root_reference(state: State, depth: int | Mapping[str, int]) -> bytes:
+    """depth: of every tree, or of each provider's."""
+    message, depths = b"", depth
     for provider in sorted(state):
+        depth = depths if isinstance(depths, int) else depths[provider]
         root = tree_root_reference(provider, depth, contents(provider, depth, state[provider]))
         message += bytes([len(provider)]) + provider.encode() + bytes([depth]) + root
     return derive("root", message)

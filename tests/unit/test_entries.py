@@ -4,16 +4,17 @@ import os
 import random
 import subprocess
 import sys
-from itertools import pairwise
+from collections.abc import Iterator
+from itertools import islice, pairwise
 
 import numpy as np
 import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 from reference.state_tree_reference import bucket_of, contents, entry
 
-from cherrydag.errors import Rejected, ShapeError
+from cherrydag.errors import InvariantViolation, Rejected, ShapeError
 from cherrydag.execution.entries import (
     ENTRY_OVERHEAD_BYTES,
     SCAN_MAX,
@@ -59,6 +60,8 @@ class Entries(RuleBasedStateMachine):
         self.table = EntryTable(DEPTH)
         self.plain: dict[tuple[int, bytes], bytes] = {}
         self.told: dict[int, bytes] = {}
+        self.then: list[tuple[bytes, bytes]] | None = None
+        self.rest: Iterator[tuple[bytes, bytes]] = iter(())
 
     @rule(prefix=PREFIXES, key=KEYS, value=VALUES)
     def put(self, prefix: int, key: bytes, value: bytes) -> None:
@@ -73,6 +76,27 @@ class Entries(RuleBasedStateMachine):
     def delete_one_that_is_there(self, data: st.DataObject) -> None:
         if self.plain:
             self.delete(*data.draw(st.sampled_from(sorted(self.plain))))
+
+    @precondition(lambda self: self.then is None)
+    @rule()
+    def freeze(self) -> None:
+        frozen = self.table.freeze()
+        self.then = [(full(*key), value) for key, value in sorted(self.plain.items())]
+        assert frozen.count == len(self.then)
+        self.rest = iter(frozen)
+
+    @precondition(lambda self: self.then is not None)
+    @rule(count=st.integers(1, 5))
+    def read_frozen(self, count: int) -> None:
+        assert list(islice(self.rest, count)) == self.then[:count]
+        del self.then[:count]
+
+    @precondition(lambda self: self.then is not None)
+    @rule(whole=st.booleans())
+    def thaw(self, whole: bool) -> None:
+        assert not whole or list(self.rest) == self.then
+        self.table.thaw()
+        self.then = None
 
     @rule()
     def drain(self) -> None:
@@ -120,6 +144,46 @@ class Entries(RuleBasedStateMachine):
 
 TestEntries = Entries.TestCase
 TestEntries.settings = settings(max_examples=60, stateful_step_count=30, deadline=None)
+
+
+def test_frozen_entries_stand_still_while_blocks_are_split_and_emptied() -> None:
+    rng = random.Random(3)
+    table, plain = EntryTable(4), {}
+    for _ in range(3000):
+        key = rng.randbytes(3)
+        table.put(1, key, key)
+        plain[full(1, key)] = key
+    frozen, found = iter(table.freeze()), []
+    with pytest.raises(InvariantViolation, match="once at a time"):
+        table.freeze()
+    live = sorted(plain)
+    while part := list(islice(frozen, 500)):
+        found += part
+        for key in rng.sample(live, 300):
+            table.delete(1, key[2:])
+        for _ in range(600):
+            table.put(1, rng.randbytes(3), b"new")
+        table.put(1, live[-1][2:], b"")
+    assert found == sorted(plain.items())
+    table.thaw()
+    assert dict(table.freeze())[live[-1]] == b""
+
+
+def test_frozen_value_is_the_one_of_its_moment_however_often_it_changes() -> None:
+    table = EntryTable(DEPTH)
+    for key in (b"a", b"b"):
+        table.put(1, key, b"then")
+    table.put(1, b"e", b"")
+    frozen = table.freeze()
+    table.put(1, b"a", b"later")
+    table.put(1, b"a", b"latest")
+    table.delete(1, b"b")
+    table.put(1, b"b", b"again")
+    table.delete(1, b"b")
+    table.put(1, b"c", b"new")
+    table.delete(1, b"e")
+    then = {full(1, b"a"): b"then", full(1, b"b"): b"then", full(1, b"e"): b""}
+    assert list(frozen) == list(then.items())
 
 
 def test_thousands_of_keys_stay_in_order() -> None:

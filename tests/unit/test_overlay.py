@@ -34,7 +34,7 @@ class AgainstCopies(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.accounts, self.entries, self.overlay = state()
-        self.commitment = StateCommitment({ACCOUNTS: self.accounts, ENTRIES: self.entries}, DEPTH)
+        self.commitment = StateCommitment({ACCOUNTS: self.accounts, ENTRIES: self.entries})
         self.lines: dict[tuple[bytes, int], int] = {}
         self.values: dict[EntryKey, bytes] = {}
         self.saved: list[tuple[int, dict[tuple[bytes, int], int], dict[EntryKey, bytes], bytes]] = []

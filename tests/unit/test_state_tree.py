@@ -141,7 +141,7 @@ def test_bucket_is_the_first_bits_of_the_keyed_hash() -> None:
 def test_state_root_follows_the_definition() -> None:
     state = {ACCOUNTS: accounts(30), ENTRIES: {b"\0\1k": b"v", b"\0\1l": bytes(65)}, "x": {}}
     sources = {name: Plain(5, state[name], name) for name in ("x", ACCOUNTS, ENTRIES)}
-    commitment = StateCommitment(sources, 5)
+    commitment = StateCommitment(sources)
     assert commitment.root == state_root_reference({name: {} for name in state}, 5)
     assert commitment.commit() == commitment.root == state_root_reference(state, 5)
     commitment.audit()
@@ -150,7 +150,7 @@ def test_state_root_follows_the_definition() -> None:
 def test_golden_roots() -> None:
     """The commitment's format is a rule: these change with it only."""
     table = EntryTable(2)
-    commitment = StateCommitment({ACCOUNTS: Plain(2, {bytes(24): bytes(36)}), ENTRIES: table}, 2)
+    commitment = StateCommitment({ACCOUNTS: Plain(2, {bytes(24): bytes(36)}), ENTRIES: table})
     assert commitment.root.hex() == EMPTY_ROOT
     table.put(7, b"key", b"value")
     table.put(7, b"long", bytes(65))
@@ -309,7 +309,7 @@ def test_everything_that_is_there_or_not_is_proven(
     for key, value in entries.items():
         table.put(3, key, value)
     commitment = StateCommitment(
-        {ENTRIES: table, ACCOUNTS: Plain(depth, lines), "third": Plain(depth, {}, "third")}, depth
+        {ENTRIES: table, ACCOUNTS: Plain(depth, lines), "third": Plain(depth, {}, "third")}
     )
     root = commitment.commit()
     for key in (*entries, *others):
@@ -324,7 +324,7 @@ def test_everything_that_is_there_or_not_is_proven(
 
 def test_proof_follows_the_reference() -> None:
     lines = accounts(40)
-    commitment = StateCommitment({ACCOUNTS: Plain(3, lines), ENTRIES: EntryTable(3)}, 3)
+    commitment = StateCommitment({ACCOUNTS: Plain(3, lines), ENTRIES: EntryTable(3)})
     commitment.commit()
     buckets = contents(ACCOUNTS, 3, lines)
     for key in lines:
@@ -337,7 +337,7 @@ def test_proof_follows_the_reference() -> None:
 
 def test_changed_bucket_is_proven_only_after_the_next_commit() -> None:
     table = EntryTable(1)
-    commitment = StateCommitment({ENTRIES: table}, 1)
+    commitment = StateCommitment({ENTRIES: table})
     key = entry_key(1, b"k")
     table.put(1, b"k", b"v")
     assert refusal(commitment, key) == ProofRefusal.STALE
@@ -350,7 +350,7 @@ def test_changed_bucket_is_proven_only_after_the_next_commit() -> None:
 
 
 def test_unknown_provider_and_impossible_keys_are_refused() -> None:
-    commitment = StateCommitment({ENTRIES: EntryTable(1)}, 1)
+    commitment = StateCommitment({ENTRIES: EntryTable(1)})
     assert refusal(commitment, StateKey(ACCOUNTS, b"k")) == ProofRefusal.PROVIDER
     for size in (0, 131):
         assert refusal(commitment, StateKey(ENTRIES, bytes(size))) == ProofRefusal.KEY
@@ -360,7 +360,7 @@ def test_unknown_provider_and_impossible_keys_are_refused() -> None:
 
 def test_bucket_beyond_the_bound_cannot_be_proven() -> None:
     table, full = EntryTable(1), BUCKET_BYTES_MAX // 128
-    commitment = StateCommitment({ENTRIES: table}, 1)
+    commitment = StateCommitment({ENTRIES: table})
     keys = [key for key in (i.to_bytes(60, "big") for i in range(3 * full)) if in_first_half(key)]
     for key in keys[:full]:
         table.put(1, key, bytes(64))

@@ -17,13 +17,11 @@ from cherrydag._native import ledger
 from cherrydag.address import ADDRESS_KEY
 from cherrydag.errors import ShapeError
 from cherrydag.primitives import Address, Amount
+from cherrydag.state_proof import DEPTH_DEFAULT
 from cherrydag.transaction import Bytes, Octets, Records
 
 NATIVE: Final = 0
 """The asset that fees are paid in."""
-
-DEPTH: Final = 20
-"""The state tree has 2^DEPTH buckets. A consensus rule."""
 
 LINES_MAX: Final = 1 << 26
 """Lines that a node holds unless it is told otherwise: 4 GiB of them, and 1 GiB of index at most."""
@@ -109,16 +107,18 @@ class Accounts:
 
     bucket_key: the chain's 32-byte key of the state tree. seed: 16 secret bytes of the process; they keep
     strangers from aiming collisions at the index and change no answer. lines_max: a node's own limit.
+    depth: of the tree that commits to the lines, a consensus rule.
     One owner. Batch calls release the GIL; a call during another one raises InvariantViolation. Overloaded
     means that lines_max is reached, MemoryError that the system has no more: nothing of the row in question
     has happened.
     """
 
-    __slots__ = ("_table",)
+    __slots__ = ("_table", "depth")
 
     def __init__(
-        self, bucket_key: bytes, seed: bytes, *, lines_max: int = LINES_MAX, depth: int = DEPTH
+        self, bucket_key: bytes, seed: bytes, *, lines_max: int = LINES_MAX, depth: int = DEPTH_DEFAULT
     ) -> None:
+        self.depth = depth
         self._table = ledger.Table(lines_max, depth, bucket_key, ADDRESS_KEY, seed)
 
     def apply(
@@ -189,13 +189,38 @@ class Accounts:
         return lines[:count], cursor
 
     def export_all(self, count_max: int = 1 << 16) -> Iterator[Lines]:
-        """All lines, up to count_max at a time: for a checkpoint of a table that is at rest."""
+        """All lines, up to count_max at a time, of a table that is at rest: for audits."""
         cursor, count = 0, count_max
         while count == count_max:
             lines, cursor = self.export(cursor, count_max)
             count = len(lines)
             if count:
                 yield lines
+
+    # Snapshots
+
+    def begin_snapshot(self) -> None:
+        """From now on snapshot_lines gives the lines as they stand, whatever changes. Sets up a bit for each.
+
+        InvariantViolation if a snapshot is under way. Until it ends, a line that changes before it was read
+        takes 64 bytes more, so all of it at most as much as the lines do; a change that finds no such memory
+        is a MemoryError, and has not happened.
+        """
+        self._table.snapshot_begin()
+
+    def snapshot_lines(self, count_max: int = 1 << 14) -> Lines:
+        """Up to count_max lines of the snapshot that were not read yet, each once; none: it is finished.
+
+        Their order is nobody's business. InvariantViolation if no snapshot is under way.
+        """
+        lines = np.empty(count_max, LINE)
+        return lines[: self._table.snapshot_read(lines)]
+
+    def end_snapshot(self) -> None:
+        """End the snapshot, finished or not, and give its memory back. Fine if there is none."""
+        self._table.snapshot_end()
+
+    # The state's provider
 
     def drain_dirty(self) -> Buckets:
         """Buckets with a line that was set, changed or removed since the last call, ascending."""
@@ -244,6 +269,11 @@ class Accounts:
     def memory_bytes(self) -> int:
         """Allocated native memory."""
         return self._table.stats()[3]
+
+
+def account_key(address: Address, asset: int = NATIVE) -> bytes:
+    """The key of a line among the provider's entries: what a proof of it is asked for by."""
+    return _KEY.pack(address, asset)
 
 
 def _checked(lines: Lines) -> Lines:

@@ -5,7 +5,7 @@ it depends on the entries alone.
 """
 
 from bisect import bisect_left, bisect_right, insort
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from enum import StrEnum
 from itertools import accumulate
 from typing import Final
@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from cherrydag import crypto
-from cherrydag.errors import Rejected, ShapeError
+from cherrydag.errors import Rejected, ShapeError, invariant
 from cherrydag.execution.state_tree import Buckets
 from cherrydag.state_proof import (
     DEPTH_DEFAULT,
@@ -39,7 +39,9 @@ TABLE_BYTES_MAX: Final = 16 * 1024**3
 SCAN_MAX: Final = 1024
 """Most entries of one page of a scan."""
 
+PREFIX_BYTES: Final = 2
 PREFIX_MAX: Final = 0xFFFF
+"""A module's prefix, which a provider's key begins with, its high byte first."""
 
 _BLOCK_KEYS: Final = 512
 
@@ -68,18 +70,19 @@ class EntryTable:
         "_buckets",
         "_bytes",
         "_bytes_max",
-        "_depth",
         "_digests",
         "_dirty",
+        "_frozen",
         "_index",
         "_keys",
         "_values",
+        "depth",
     )
 
     def __init__(self, depth: int = DEPTH_DEFAULT, bytes_max: int = TABLE_BYTES_MAX) -> None:
         if not DEPTH_MIN <= depth <= DEPTH_MAX:
             raise ShapeError(f"depth: expected {DEPTH_MIN} to {DEPTH_MAX}, got {depth}")
-        self._depth = depth
+        self.depth = depth
         self._bytes_max = bytes_max
         self._bytes = 0
         self._keys = TreeKeys.of(ENTRIES)
@@ -88,6 +91,7 @@ class EntryTable:
         self._buckets: dict[int, list[bytes]] = {}  # ascending keys of the buckets that have any
         self._dirty: set[int] = set()
         self._index = _KeyIndex()
+        self._frozen: FrozenEntries | None = None
 
     def __len__(self) -> int:
         return len(self._values)
@@ -112,7 +116,9 @@ class EntryTable:
         count = self._bytes - _counted(full, before) + _counted(full, value)
         if count > self._bytes_max:
             raise Rejected(EntryRefusal.TABLE_FULL, f"entries: no room within {self._bytes_max} bytes")
-        bucket = self._keys.bucket_of(full, self._depth)
+        bucket = self._keys.bucket_of(full, self.depth)
+        if self._frozen is not None:
+            self._frozen.keep(full, before)
         if before is None:
             insort(self._buckets.setdefault(bucket, []), full)
             self._index.add(full)
@@ -130,7 +136,9 @@ class EntryTable:
         before = self._values.pop(full, None)
         if before is None:
             return False
-        bucket = self._keys.bucket_of(full, self._depth)
+        if self._frozen is not None:
+            self._frozen.keep(full, before)
+        bucket = self._keys.bucket_of(full, self.depth)
         keys = self._buckets[bucket]
         del keys[bisect_left(keys, full)]
         if not keys:
@@ -160,8 +168,24 @@ class EntryTable:
                 break
             if len(page) == limit:
                 return page, page[-1][0]
-            page.append((full[2:], self._values[full]))
+            page.append((full[PREFIX_BYTES:], self._values[full]))
         return page, None
+
+    # Snapshots
+
+    def freeze(self) -> "FrozenEntries":
+        """All entries as they stand, to be read while the table goes on, and closed by `thaw`.
+
+        Costs a list of references to blocks of 512 keys and more, and later a copy of each block and a
+        reference to each value that change before it thaws. InvariantViolation if the table is frozen.
+        """
+        invariant(self._frozen is None, "the entries are frozen once at a time")
+        self._frozen = FrozenEntries(self._values, self._index.share(), len(self._values))
+        return self._frozen
+
+    def thaw(self) -> None:
+        """Keep nothing any more for what freeze gave, which must not be read again. Fine if there is none."""
+        self._frozen = None
 
     # The state's provider
 
@@ -186,13 +210,38 @@ class EntryTable:
         return b"".join([encode_entry(key, self._values[key], self._digests.get(key)) for key in keys])
 
 
+class FrozenEntries:
+    """The entries of a table as they stood: (key with its prefix, value), ascending by key, `count` of them.
+
+    keys: in blocks that nobody changes. values: the table's own, of which `keep` has what has changed.
+    """
+
+    __slots__ = ("_before", "_keys", "_values", "count")
+
+    def __init__(self, values: Mapping[bytes, bytes], keys: Sequence[Sequence[bytes]], count: int) -> None:
+        self._values = values
+        self._keys = keys
+        self._before: dict[bytes, bytes | None] = {}
+        self.count = count
+
+    def keep(self, key: bytes, value: bytes | None) -> None:
+        """Note the value that stands under a key which is about to change; the first one counts."""
+        self._before.setdefault(key, value)
+
+    def __iter__(self) -> Iterator[tuple[bytes, bytes]]:
+        for block in self._keys:
+            for key in block:
+                value = self._before.get(key)
+                yield key, self._values[key] if value is None else value
+
+
 def _full_key(prefix: int, key: bytes) -> bytes:
     """The provider's key, as state_proof.entry_key has it: all of a module's keys are neighbours."""
     if not 0 <= prefix <= PREFIX_MAX:
         raise ShapeError(f"prefix: expected 0 to {PREFIX_MAX}, got {prefix}")
     if len(key) > MODULE_KEY_BYTES_MAX:
         raise Rejected(EntryRefusal.KEY_SIZE, f"key: {len(key)} bytes, at most {MODULE_KEY_BYTES_MAX}")
-    return prefix.to_bytes(2, "big") + key
+    return prefix.to_bytes(PREFIX_BYTES, "big") + key
 
 
 def _counted(full: bytes, value: bytes | None) -> int:
@@ -200,36 +249,51 @@ def _counted(full: bytes, value: bytes | None) -> int:
 
 
 class _KeyIndex:
-    """Distinct keys in order: blocks of at most 2 x _BLOCK_KEYS, so that a change moves few."""
+    """Distinct keys in order: blocks of at most 2 x _BLOCK_KEYS, so that a change moves few.
 
-    __slots__ = ("_blocks", "_floors")
+    A block has a floor, which no key of it is below and none of those before reaches. One that is shared is
+    copied before it changes.
+    """
+
+    __slots__ = ("_blocks", "_floors", "_shared")
 
     def __init__(self) -> None:
         self._blocks: list[list[bytes]] = []
-        self._floors: list[
-            bytes
-        ] = []  # of each block: no key of it is below, none of those before reaches it
+        self._floors: list[bytes] = []
+        self._shared: list[bool] = []
+
+    def share(self) -> list[list[bytes]]:
+        """The blocks as they are, ascending: they will not change."""
+        self._shared = [True] * len(self._blocks)
+        return self._blocks.copy()
 
     def add(self, key: bytes) -> None:
         """Add a key that is not there."""
         if not self._blocks:
-            self._blocks, self._floors = [[key]], [key]
+            self._blocks, self._floors, self._shared = [[key]], [key], [False]
             return
         at = max(bisect_right(self._floors, key) - 1, 0)
-        block = self._blocks[at]
+        block = self._own(at)
         insort(block, key)
         self._floors[at] = min(self._floors[at], key)
         if len(block) > 2 * _BLOCK_KEYS:
             self._blocks[at : at + 1] = block[:_BLOCK_KEYS], block[_BLOCK_KEYS:]
             self._floors.insert(at + 1, block[_BLOCK_KEYS])
+            self._shared.insert(at + 1, False)
 
     def remove(self, key: bytes) -> None:
         """Remove a key that is there."""
         at = bisect_right(self._floors, key) - 1
-        block = self._blocks[at]
+        block = self._own(at)
         del block[bisect_left(block, key)]
         if not block:
-            del self._blocks[at], self._floors[at]
+            del self._blocks[at], self._floors[at], self._shared[at]
+
+    def _own(self, at: int) -> list[bytes]:
+        """A block that may be changed."""
+        if self._shared[at]:
+            self._blocks[at], self._shared[at] = self._blocks[at].copy(), False
+        return self._blocks[at]
 
     def since(self, key: bytes, *, beyond: bool = False) -> Iterator[bytes]:
         """The keys from this one on, or those beyond it. The index must not change meanwhile."""

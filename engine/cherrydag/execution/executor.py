@@ -4,7 +4,7 @@ Deterministic, integers only: the state after a commit depends on the state befo
 vertices, not on the seed of an index nor on how records are batched.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
@@ -12,8 +12,9 @@ import numpy as np
 
 from cherrydag.address import address_of
 from cherrydag.consensus.effects import SubDag
-from cherrydag.errors import ShapeError, invariant
-from cherrydag.execution.accounts import NATIVE, Accounts, Lines, Status
+from cherrydag.errors import ShapeError, StorageError, invariant
+from cherrydag.execution.accounts import NATIVE, Accounts, Status
+from cherrydag.execution.checkpoint import State, StateSnapshot, load_state
 from cherrydag.execution.entries import EntryTable
 from cherrydag.execution.module import (
     CHARGED,
@@ -25,12 +26,12 @@ from cherrydag.execution.module import (
     Receipt,
     execute_operation,
 )
-from cherrydag.execution.overlay import EntryKey, Overlay, View
-from cherrydag.execution.state_tree import StateCommitment
+from cherrydag.execution.overlay import Overlay, View
+from cherrydag.execution.state_tree import LedgerFigures, StateCommitment
 from cherrydag.params import VALID_FOREVER
 from cherrydag.payload import Payload
 from cherrydag.primitives import Amount, Digest, PublicKey
-from cherrydag.state_proof import ACCOUNTS, DEPTH_DEFAULT, ENTRIES
+from cherrydag.state_proof import ACCOUNTS, ENTRIES, LEDGER
 from cherrydag.transaction import Octets, Records, Scheme
 
 _MS_PER_S: Final = 1000
@@ -61,28 +62,25 @@ class CommitResult:
     fees: Amount
 
 
-class Snapshot(NamedTuple):
-    """The whole state after a commit, in pieces. The state must rest until they are read.
-
-    entries: ascending by prefix and key.
-    """
-
-    commit_index: int
-    fees: Amount
-    lines: Iterator[Lines]
-    entries: Iterator[tuple[EntryKey, bytes]]
-
-
 class Executor:
     """Owner of the state: nothing else changes accounts and entries.
 
     supply: of the native coin, fixed by genesis: all balances and the pot. commit_index: of the last commit
-    in the state. depth: of the state's trees, and of accounts and entries.
+    in the state.
     Overloaded or MemoryError from a call mean that this node cannot hold the state: it must stop, and the
     state is no commit's.
     """
 
-    __slots__ = ("_accounts", "_commitment", "_entries", "_modules", "_overlay", "commit_index", "supply")
+    __slots__ = (
+        "_accounts",
+        "_commitment",
+        "_figures",
+        "_modules",
+        "_overlay",
+        "_state",
+        "commit_index",
+        "supply",
+    )
 
     def __init__(
         self,
@@ -92,14 +90,14 @@ class Executor:
         *,
         supply: Amount,
         commit_index: int = 0,
-        depth: int = DEPTH_DEFAULT,
     ) -> None:
         """Raises ConfigError for modules that do not go together."""
         self._accounts = accounts
-        self._entries = entries
+        self._state = State(accounts, entries)
         self._modules = ModuleRegistry(modules)
         self._overlay = Overlay(accounts, entries)
-        self._commitment = StateCommitment({ACCOUNTS: accounts, ENTRIES: entries}, depth)
+        self._figures = LedgerFigures()
+        self._commitment = StateCommitment({ACCOUNTS: accounts, ENTRIES: entries, LEDGER: self._figures})
         self.supply = supply
         self.commit_index = commit_index
 
@@ -164,6 +162,7 @@ class Executor:
 
     def state_root(self) -> Digest:
         """The root of the state after the last commit. Costs what changed since the last one."""
+        self._figures.set(self.commit_index, self._accounts.fees, self.supply)
         return self._commitment.commit()
 
     def audit(self) -> None:
@@ -180,30 +179,35 @@ class Executor:
             module.audit(View(self._overlay, module.powers))
         self._commitment.audit()
 
-    def snapshot(self) -> Snapshot:
-        """The state after the last commit, to be read before the next one."""
-        return Snapshot(
-            self.commit_index, self._accounts.fees, self._accounts.export_all(), self._export_entries()
-        )
+    def begin_snapshot(self) -> StateSnapshot:
+        """The state after the last commit with its root, to be read while the next ones are executed.
 
-    def restore(self, snapshot: Snapshot) -> Digest:
-        """Become the state of a snapshot and return its root, which the caller compares with the one that it
-        trusts. The state must be empty: ShapeError if it is not, or if a line is none."""
-        if len(self._accounts) or len(self._entries) or self._accounts.fees:
-            raise ShapeError("snapshot: it is restored into an empty state")
-        for lines in snapshot.lines:
-            self._accounts.load(lines)
-        for (prefix, key), value in snapshot.entries:
-            self._entries.put(prefix, key, value)
-        self._accounts.set_fees(snapshot.fees)
-        self.commit_index = snapshot.commit_index
-        return self.state_root()
+        Costs what the root costs. InvariantViolation while another snapshot is open.
+        """
+        return StateSnapshot(self.commit_index, self.state_root(), self.supply, self._state)
 
-    def _export_entries(self) -> Iterator[tuple[EntryKey, bytes]]:
-        for module in self._modules:
-            prefix = module.powers.prefix
-            for key, value in self._overlay.scan(prefix):
-                yield EntryKey(prefix, key), value
+    def restore(self, chunks: Iterable[tuple[int, bytes]]) -> Digest:
+        """Become the state of a snapshot's chunks; its root, for the caller to compare with a trusted one.
+
+        ShapeError unless the state is empty. StorageError if the chunks are not those of a state with this
+        supply and the root that they name; Overloaded if it has more lines than this node holds: then the
+        executor is of no use any more.
+        """
+        accounts, entries = self._state
+        if len(accounts) or len(entries) or accounts.fees:
+            raise ShapeError("chunks: they are restored into an empty state")
+        head = load_state(chunks, self._state)
+        balances = accounts.audit(NATIVE)
+        if head.supply != self.supply or balances + head.fees != self.supply:
+            raise StorageError(
+                f"state: balances {balances} and fees {head.fees} of a supply of {head.supply}, "
+                f"but this chain's is {self.supply}"
+            )
+        self.commit_index = head.commit_index
+        root = self.state_root()
+        if root != head.root:
+            raise StorageError(f"state: its root is {root.hex()}, but the head says {head.root.hex()}")
+        return root
 
 
 def _fees_of(records: Records, statuses: Octets) -> int:

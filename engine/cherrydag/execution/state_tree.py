@@ -6,7 +6,8 @@ What is hashed, and how, stands in cherrydag.state_proof.
 
 from collections.abc import Mapping
 from enum import StrEnum
-from typing import Protocol, TypeAlias
+from itertools import accumulate
+from typing import Final, Protocol, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -14,17 +15,19 @@ import numpy.typing as npt
 from cherrydag import crypto
 from cherrydag._native import statetree
 from cherrydag.errors import Rejected, ShapeError, invariant
-from cherrydag.primitives import Digest
+from cherrydag.primitives import Amount, Digest
 from cherrydag.state_proof import (
     BUCKET_BYTES_MAX,
     DEPTH_DEFAULT,
     DEPTH_MAX,
     DEPTH_MIN,
     KEY_BYTES_MAX,
+    LEDGER,
     StateKey,
     StateProof,
     TreeKeys,
     TreeRoot,
+    encode_entry,
     find_entry,
     state_root,
 )
@@ -99,7 +102,11 @@ class StateTree:
 
 
 class EntrySource(Protocol):
-    """A provider of entries, with buckets of the depth that its tree has."""
+    """A provider of entries, with a tree of 2^depth buckets."""
+
+    @property
+    def depth(self) -> int:
+        """Fixed at genesis."""
 
     def drain_dirty(self) -> Buckets:
         """The buckets whose entries may have changed since the last call, strictly ascending."""
@@ -109,6 +116,55 @@ class EntrySource(Protocol):
 
     def value_of(self, key: bytes) -> bytes | None:
         """The value under one of the provider's own keys, or None."""
+
+
+LEDGER_DEPTH: Final = 1
+"""Depth of the ledger's tree: it has three entries, on every chain."""
+
+
+class LedgerFigures:
+    """The provider of what the ledger says of itself, so that the state's root says it too."""
+
+    __slots__ = ("_values",)
+
+    depth = LEDGER_DEPTH
+
+    def __init__(self) -> None:
+        self._values: dict[bytes, bytes] = {}
+
+    def set(self, commit_index: int, fees: Amount, supply: Amount) -> None:
+        """commit_index: of the last commit in the state. fees: in the pot. supply: of the native coin."""
+        self._values = {
+            b"commit_index": commit_index.to_bytes(8, "little"),
+            b"fees": fees.to_bytes(16, "little"),
+            b"supply": supply.to_bytes(16, "little"),
+        }
+
+    def drain_dirty(self) -> Buckets:
+        """All buckets: they are few."""
+        return np.arange(1 << self.depth, dtype=np.uint32)
+
+    def bucket_entries(self, buckets: Buckets) -> tuple[bytes, npt.NDArray[np.uint64]]:
+        """The entries of these buckets in canonical form, and where each bucket's begin and end."""
+        contents = [self._bucket(bucket) for bucket in buckets.tolist()]
+        offsets = np.fromiter(accumulate(map(len, contents), initial=0), np.uint64, len(contents) + 1)
+        return b"".join(contents), offsets
+
+    def value_of(self, key: bytes) -> bytes | None:
+        """The value under a key, or None."""
+        return self._values.get(key)
+
+    def _bucket(self, bucket: int) -> bytes:
+        return b"".join(
+            [
+                encode_entry(key, self._values[key])
+                for key in sorted(self._values)
+                if _LEDGER_KEYS.bucket_of(key, self.depth) == bucket
+            ]
+        )
+
+
+_LEDGER_KEYS: Final = TreeKeys.of(LEDGER)
 
 
 class ProofRefusal(StrEnum):
@@ -129,13 +185,13 @@ class StateCommitment:
 
     __slots__ = ("_sources", "_trees", "root")
 
-    def __init__(self, sources: Mapping[str, EntrySource], depth: int = DEPTH_DEFAULT) -> None:
+    def __init__(self, sources: Mapping[str, EntrySource]) -> None:
         """sources: the providers by name; what they call dirty is taken over by the first commit.
 
         Raises ShapeError for no provider, for too many, and for a name or a depth that none may have.
         """
         self._sources = {name: sources[name] for name in sorted(sources)}
-        self._trees = {name: StateTree(name, depth) for name in self._sources}
+        self._trees = {name: StateTree(name, source.depth) for name, source in self._sources.items()}
         self.root = state_root(self.tree_roots())
 
     def commit(self) -> Digest:
