@@ -1,5 +1,7 @@
 """The benches of the mempool, in the same registry as those of cases.py."""
 
+from dataclasses import replace
+
 import numpy as np
 from reference.mempool_reference import ReferenceMempool
 
@@ -10,7 +12,8 @@ from cherrydag.transaction import Records, build_transfers
 PLAIN_MEMPOOL = "dicts and lists in plain Python"
 BATCH = 8192
 SENDERS = 65_536
-LIMITS = MempoolLimits(transactions_max=1 << 19, recent_max=1 << 19)
+HELD = 4 * SENDERS
+LIMITS = MempoolLimits(transactions_max=2 * HELD, recent_max=1 << 19, prefault=True)
 
 
 def offers(rounds: int, fee_max: int) -> list[tuple[Records, bytes]]:
@@ -43,19 +46,28 @@ def baseline(records: Records, ids: bytes, *, takes: bool) -> object:
 class Filled:
     """A mempool that holds 262,144 transfers; each call adds a batch, or takes one."""
 
-    def __init__(self, fee_max: int) -> None:
-        self.batches = offers(4, fee_max)
-        self.pool = Mempool(LIMITS, bytes(16))
+    def __init__(self, fee_max: int, limits: MempoolLimits = LIMITS) -> None:
+        self.batches = offers(HELD // SENDERS, fee_max)
+        self.pool = Mempool(limits, bytes(16))
         for records, ids in self.batches:
             self.pool.add(records, ids, 0)
-        self.next = 0
-        self.rng = np.random.default_rng(SEED)
+        self.next = self.raised = 0
+        self.rng = np.random.default_rng(SEED + 1)
         self.taken = self.pool.take(0, 0, 0)
 
     def settle(self) -> None:
         """What was taken is committed."""
         self.pool.settle(self.taken.ids)
         self.taken = self.pool.take(0, 0, 0)
+
+    def raise_fees(self) -> None:
+        """Make the next batch one of newcomers that pay more than all that are there."""
+        records, _ = self.batches[self.next]
+        records["sender"] = self.rng.integers(0, 256, (BATCH, 32), dtype=np.uint8)
+        self.raised += 10_000
+        fees = self.rng.integers(self.raised, self.raised + 10_000, BATCH, dtype=np.uint64)
+        records["fee"] = fees
+        self.batches[self.next] = (records, self.rng.bytes(32 * BATCH))
 
     def refresh(self) -> None:
         """Make the next batch new: ids and nonces that were not there."""
@@ -106,3 +118,25 @@ def take(fee_max: int) -> Prepared:
     filled.take()
     few = filled.batches[0]
     return Prepared(filled.take, BATCH, lambda: baseline(*few, takes=True), 32, reset)
+
+
+@case("mempool.settle/fees=1000", "ns/transaction", PLAIN_MEMPOOL, fee_max=1000)
+def settle(fee_max: int) -> Prepared:
+    """Settle the batches of 8192 that were taken from the same pool; the baseline adds and takes 32."""
+    filled = Filled(fee_max)
+
+    def reset() -> None:
+        filled.refresh()
+        filled.add()
+        filled.take()
+
+    few = filled.batches[0]
+    return Prepared(filled.settle, BATCH, lambda: baseline(*few, takes=True), 32, reset)
+
+
+@case("mempool.outbid/fees=1000", "ns/transaction", PLAIN_MEMPOOL, fee_max=1000)
+def outbid(fee_max: int) -> Prepared:
+    """Add batches of 8192 newcomers to a full pool, each of which pushes another out."""
+    filled = Filled(fee_max, replace(LIMITS, transactions_max=HELD))
+    few = filled.batches[0]
+    return Prepared(filled.add, BATCH, lambda: baseline(*few, takes=False), 32, filled.raise_fees)

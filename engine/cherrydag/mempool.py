@@ -21,7 +21,7 @@ from cherrydag.params import (
     VERTEX_BYTES_MAX,
     VERTEX_TRANSACTIONS_MAX,
 )
-from cherrydag.payload import EMPTY_PAYLOAD, EMPTY_ROOT, Payload, body_offsets, payload_ids, payload_root
+from cherrydag.payload import EMPTY_PAYLOAD, EMPTY_ROOT, Payload, body_offsets, payload_root
 from cherrydag.primitives import Digest, TimestampMs
 from cherrydag.transaction import RECORD, Bytes, Octets, Records, Words
 from cherrydag.vertex import Vertex
@@ -63,6 +63,29 @@ class AddStatus(IntEnum):
         return self <= AddStatus.REPLACED
 
 
+class DropReason(IntEnum):
+    """Why a waiting transaction is gone without having been settled; stable."""
+
+    EVICTED = 1
+    """The pool was full, and a newcomer bid more."""
+    EXPIRED = 2
+    """now_s is past its valid_until."""
+    STALE = 3
+    """Its nonce is below its sender's base."""
+    REPLACED = 4
+    """Another of its sender and nonce with a higher fee came."""
+
+
+class Presence(IntEnum):
+    """What is known of an id; stable."""
+
+    UNKNOWN = 0
+    WAITING = 1
+    TAKEN = 2
+    SETTLED = 3
+    """It is among the recent_max that were settled last."""
+
+
 @dataclass(frozen=True, slots=True)
 class MempoolLimits:
     """Bounds of a mempool; a node's own, no consensus rule.
@@ -71,10 +94,14 @@ class MempoolLimits:
     executed at once. body_bytes_max: of bodies, each counted in whole blocks. fee_min: least fee. recent_max:
     settled ids that are remembered. Raises ConfigError naming the limit that is out of its range.
 
-    Memory, reserved at the start and touched as it fills: 352 bytes for each of transactions_max, 36 for each
-    of recent_max, 65/64 of body_bytes_max; in the indexes 32 to 64 for each of transactions_max and 16 to 32
-    for each of recent_max, touched at the start. And as transactions come, 32 to 128 each in the lists of the
-    senders.
+    prefault: whether all of that memory is touched at the start, in huge pages where the system has them.
+    That takes up to a second; afterwards no call waits for the system to hand out pages.
+
+    Memory, reserved at the start and touched as it fills: 404 bytes for each of transactions_max, 36 for each
+    of recent_max, 65/64 of body_bytes_max, 9 for each of transactions_max or of 65,536 if these are more (the
+    list of dropped tags); in the indexes 32 to 64 for each of transactions_max and 16 to 32 for each of
+    recent_max, touched at the start. And as transactions come, up to 128 each in the lists of senders that
+    have more than one.
     """
 
     transactions_max: int = 1 << 18
@@ -82,6 +109,7 @@ class MempoolLimits:
     body_bytes_max: int = 64 * 1024 * 1024
     fee_min: int = FEE_MIN
     recent_max: int = 1 << 19
+    prefault: bool = False
 
     def __post_init__(self) -> None:
         bounds = {
@@ -109,7 +137,8 @@ class MempoolStats(NamedTuple):
     """What is there, and what has happened since the pool was made.
 
     body_bytes: in whole blocks. memory_bytes: reserved. outcomes: of `add`, indexed by AddStatus. evicted,
-    expired and stale were dropped while they waited.
+    expired and stale were dropped while they waited. tags_lost: of dropped ones, for which the list that
+    drain_dropped empties had no room.
     """
 
     waiting: int
@@ -125,6 +154,7 @@ class MempoolStats(NamedTuple):
     evicted: int
     expired: int
     stale: int
+    tags_lost: int
 
 
 class Mempool:
@@ -145,18 +175,26 @@ class Mempool:
             limits.body_bytes_max,
             limits.fee_min,
             seed,
+            limits.prefault,
         )
 
     def add(
-        self, records: Records, ids: Bytes, now_s: int, bodies: Bytes = b"", offsets: Words | None = None
+        self,
+        records: Records,
+        ids: Bytes,
+        now_s: int,
+        bodies: Bytes = b"",
+        offsets: Words | None = None,
+        tags: Words | None = None,
     ) -> Octets:
         """Offer n transactions in order; return n bytes, an AddStatus each.
 
         records: contiguous, checked and verified before. ids: n x 32 bytes, from transaction_ids. bodies and
-        offsets: as transaction_ids takes them. now_s: unix seconds.
+        offsets: as transaction_ids takes them. now_s: unix seconds. tags: n words of the caller's, one kept
+        with each that is admitted and given back when it leaves; 0 for none, which is reported nowhere.
         Raises ShapeError, and admits none, if the lengths or a body_size disagree.
         """
-        return self._pool.add(records, ids, now_s, bodies, offsets)
+        return self._pool.add(records, ids, now_s, bodies, offsets, tags)
 
     def take(
         self,
@@ -175,9 +213,24 @@ class Mempool:
         records, ids, bodies = self._pool.take(transactions_max, body_bytes_max, bytes_max, now_s)
         return Taken(records.view(RECORD), ids, bodies)
 
-    def settle(self, ids: Bytes) -> None:
-        """Forget these, n x 32 bytes, which are committed, and remember their ids; known here or not."""
-        self._pool.settle(ids)
+    def settle(self, ids: Bytes, tags_out: Words | None = None) -> None:
+        """Forget these, n x 32 bytes, which are committed, and remember their ids; known here or not.
+
+        tags_out: n words that are written, of each the tag of the transaction that was here, or 0.
+        """
+        self._pool.settle(ids, tags_out)
+
+    def status(self, ids: Bytes) -> Octets:
+        """What is known of these, n x 32 bytes: n bytes, a Presence each."""
+        return self._pool.status(ids)
+
+    def drain_dropped(self) -> tuple[Words, Octets]:
+        """Tags of what was dropped since the last call, in that order, and a DropReason each.
+
+        The list in between holds transactions_max, at least 65,536; later ones are lost, and counted as
+        tags_lost. `add` drops one for each record at most, `take` 8192, `expire` scan_max.
+        """
+        return self._pool.drain_dropped()
 
     def put_back(self, ids: Bytes) -> int:
         """Let these wait again whose vertex was lost; return how many were taken. Others are left alone."""
@@ -245,8 +298,11 @@ class MempoolSource:
             if ids is not None:
                 self._mempool.put_back(ids)
 
+    def issued(self, root: Digest) -> bytes | None:
+        """Ids of a payload of ours that is under way, n x 32 bytes, by its root."""
+        return self._issued.get(root)
+
     def on_committed(self, vertices: Iterable[Vertex]) -> None:
-        """Vertices of anybody were committed: what they carried is settled."""
+        """Vertices of anybody were committed; whoever knows their ids has settled them."""
         for vertex in vertices:
-            ids = self._issued.pop(vertex.payload.root, None)
-            self._mempool.settle(payload_ids(vertex.payload, self._chain) if ids is None else ids)
+            self._issued.pop(vertex.payload.root, None)

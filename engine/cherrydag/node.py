@@ -116,6 +116,11 @@ class Node:
         self.wake_at_ms: int | None = None
         """When to call on_tick if nothing happens before; None: never."""
 
+    @property
+    def me(self) -> ValidatorIndex | None:
+        """Which validator it is; None if it does not vote."""
+        return self._me
+
     # Inputs
 
     def start(self, now_ms: TimestampMs, executed_index: int = 0) -> list[NodeEffect]:

@@ -1,34 +1,30 @@
 /* What comes in: the checks of mempool.h in their order, replacing and outbidding. */
 #include "mempool/pool.h"
 
-#define AHEAD 32 /* Records whose lookups are fetched into the cache together. */
-
 typedef struct {
     const uint8_t *record, *id, *body;
-    uint64_t nonce, fee;
+    uint64_t nonce, fee, tag;
     uint32_t valid_until, body_size;
     uint32_t id_hash, key_hash;
+    uint32_t sender; /* a guess, CD_NONE if it seems to be new */
 } cd_offer;
-
-static uint32_t new_slot(cd_mempool *pool) {
-    const uint32_t slot = pool->slots_free;
-    if (slot == CD_NONE) return pool->slots_used++;
-    pool->slots_free = pool->slots[slot].sender;
-    return slot;
-}
 
 /* Keep what is offered; the entry is for the list of its sender. */
 static cd_entry keep(cd_mempool *pool, uint32_t sender, const cd_offer *offer) {
-    const uint32_t slot = new_slot(pool);
-    memcpy(record_of(pool, slot), offer->record, RECORD);
-    memcpy(id_of(pool, slot), offer->id, 32);
-    pool->slots[slot].hash = offer->id_hash;
-    pool->slots[slot].sender = sender;
-    pool->valid_until[slot] = offer->valid_until;
-    cd_body_store(pool, slot, offer->body, offer->body_size);
-    cd_index_add(&pool->ids, offer->id_hash, slot);
+    const uint32_t at = cd_slot_new(pool);
+    cd_slot *slot = &pool->slots[at];
+    memcpy(slot->id, offer->id, 32);
+    slot->nonce = offer->nonce;
+    slot->tag = offer->tag;
+    slot->hash = offer->id_hash;
+    slot->sender = sender;
+    slot->body = CD_NONE;
+    slot->valid_until = offer->valid_until;
+    memcpy(record_of(pool, at), offer->record, RECORD);
+    if (offer->body_size > 0) cd_body_store(pool, at, offer->body, offer->body_size);
+    cd_index_add(&pool->ids, offer->id_hash, at);
     pool->stats.waiting++;
-    return (cd_entry){offer->nonce, offer->fee, slot, offer->valid_until, offer->body_size, 0};
+    return (cd_entry){offer->nonce, offer->fee, at, offer->valid_until, offer->body_size, 0};
 }
 
 CD_INLINE bool has_blocks(const cd_mempool *pool, uint32_t size, uint32_t freed) {
@@ -42,27 +38,31 @@ static cd_mempool_outcome replace(cd_mempool *pool, uint32_t at, uint32_t place,
     const uint64_t raise = old.fee / 10 + (old.fee % 10 != 0 || old.fee == 0);
     if (old.is_taken || offer->fee < old.fee || offer->fee - old.fee < raise)
         return CD_MEMPOOL_NONCE;
-    if (!has_blocks(pool, offer->body_size, blocks_of(pool->slots[old.slot].body_size)))
-        return CD_MEMPOOL_FULL;
-    cd_drop_entry(pool, at, place);
+    if (!has_blocks(pool, offer->body_size, blocks_of(old.body_size))) return CD_MEMPOOL_FULL;
+    cd_drop(pool, at, place, CD_MEMPOOL_DROP_REPLACED);
     cd_entry_insert(sender, place, keep(pool, at, offer));
     cd_sender_update(pool, at);
     return CD_MEMPOOL_REPLACED;
 }
 
-/* Make room by a sender that bids less, or by the same sender's lowest fee. */
-static cd_mempool_outcome outbid(cd_mempool *pool, uint32_t at, const cd_offer *offer) {
+/* Make room by a sender that bids less, or by the same sender's lowest fee. If none is left to who
+ * loses, a newcomer succeeds it. */
+static cd_mempool_outcome outbid(cd_mempool *pool, uint32_t *at, const cd_offer *offer) {
     const uint32_t loser = cd_lowest_sender(pool);
     if (loser == CD_NONE) return CD_MEMPOOL_FULL;
     const cd_sender *lowest = &pool->senders[loser];
-    const uint32_t own = at == CD_NONE ? 0 : pool->senders[at].waiting;
-    const uint32_t after = loser == at ? own : own + 1;
+    const uint32_t own = *at == CD_NONE ? 0 : pool->senders[*at].waiting;
+    const uint32_t after = loser == *at ? own : own + 1;
     if ((unsigned __int128)offer->fee * lowest->waiting <=
         (unsigned __int128)lowest->lowest_fee * after)
         return CD_MEMPOOL_FEE_LOW;
-    cd_drop_entry(pool, loser, cd_lowest_entry(lowest));
-    if (loser != at) cd_sender_update(pool, loser);
-    pool->stats.evicted++;
+    cd_losers_fetch(pool, loser);
+    cd_drop(pool, loser, cd_lowest_entry(lowest), CD_MEMPOOL_DROP_EVICTED);
+    if (*at == CD_NONE && lowest->count == 0) {
+        *at = loser;
+        cd_sender_succeed(pool, loser, offer->key_hash, offer->record + SENDER_AT);
+    } else if (*at != loser)
+        cd_sender_update(pool, loser);
     return CD_MEMPOOL_ADDED;
 }
 
@@ -85,11 +85,10 @@ static cd_mempool_outcome admit(cd_mempool *pool, const cd_offer *offer, uint32_
     }
     if (!has_blocks(pool, offer->body_size, 0)) return CD_MEMPOOL_FULL;
     if (pool->stats.waiting + pool->stats.taken == pool->config.transactions_max) {
-        const cd_mempool_outcome outcome = outbid(pool, at, offer);
+        const cd_mempool_outcome outcome = outbid(pool, &at, offer);
         if (outcome != CD_MEMPOOL_ADDED) return outcome;
     }
     if (at == CD_NONE) at = cd_sender_create(pool, offer->key_hash, key);
-    if (at == CD_NONE) return CD_MEMPOOL_FULL;
     cd_sender *sender = &pool->senders[at];
     cd_entry_insert(sender, cd_entry_search(sender, offer->nonce), keep(pool, at, offer));
     cd_sender_update(pool, at);
@@ -108,24 +107,55 @@ static bool are_bodies_right(const uint8_t *records, size_t n, size_t bodies_siz
     return end == bodies_size && (offsets == NULL || offsets[n] == end);
 }
 
-/* Who stands first where this key is looked up, mostly its sender. */
-CD_INLINE void fetch_sender(const cd_mempool *pool, uint32_t hash) {
-    const uint32_t at = pool->keys.places[hash & pool->keys.mask].at;
-    if (at == 0) return;
-    __builtin_prefetch(&pool->senders[at - 1]);
-    __builtin_prefetch((const uint8_t *)&pool->senders[at - 1] + 64);
-    __builtin_prefetch(&pool->heap_place[at - 1]);
-    __builtin_prefetch(&pool->class_next[at - 1]);
-    __builtin_prefetch(&pool->class_prev[at - 1]);
+/* Slots that are given out next. */
+CD_INLINE void fetch_free(const cd_mempool *pool, size_t n) {
+    for (size_t i = 1; i <= n && i <= pool->slots_free_count; i++) {
+        const uint32_t slot = pool->slots_free[pool->slots_free_count - i];
+        fetch(&pool->slots[slot]);
+        fetch_record(pool, slot);
+    }
+}
+
+/* What an offer replaces, if it comes between those that are there. */
+CD_INLINE void fetch_replaced(const cd_mempool *pool, const cd_offer *offer) {
+    const cd_sender *sender = &pool->senders[offer->sender];
+    if (sender->entries[sender->count - 1].nonce < offer->nonce) return;
+    const uint32_t slot = sender->entries[cd_entry_search(sender, offer->nonce)].slot;
+    fetch(&pool->slots[slot]);
+    fetch_record(pool, slot);
+}
+
+/* The lines of a window of offers. */
+CD_INLINE void fetch_offers(const cd_mempool *pool, cd_offer *offers, size_t n) {
+    for (size_t i = 0; i < n; i++) {
+        cd_index_fetch(&pool->ids, offers[i].id_hash);
+        cd_index_fetch(&pool->keys, offers[i].key_hash);
+    }
+    fetch_free(pool, n);
+    for (size_t i = 0; i < n; i++) {
+        const uint32_t at = offers[i].sender = cd_index_guess(&pool->keys, offers[i].key_hash);
+        if (at == CD_NONE) continue;
+        fetch_sender(pool, at);
+        fetch(&pool->links[at]);
+    }
+    for (size_t i = 0; i < n; i++) {
+        if (offers[i].sender == CD_NONE) continue;
+        const cd_sender *sender = &pool->senders[offers[i].sender];
+        fetch(sender->entries + sender->count - 1);
+        fetch(sender->entries + sender->count);
+        if (sender->class != CD_CLASS_NONE) cd_links_fetch(pool, offers[i].sender);
+    }
+    for (size_t i = 0; i < n; i++)
+        if (offers[i].sender != CD_NONE) fetch_replaced(pool, &offers[i]);
 }
 
 cd_status cd_mempool_add(cd_mempool *pool, const uint8_t *records, const uint8_t *ids, size_t n,
                          const uint8_t *bodies, size_t bodies_size, const uint64_t *offsets,
-                         uint32_t now_s, uint8_t *statuses, size_t *row) {
-    cd_offer offers[AHEAD];
+                         const uint64_t *tags, uint32_t now_s, uint8_t *statuses, size_t *row) {
+    cd_offer offers[CD_WINDOW];
     CD_ARG_CHECK(are_bodies_right(records, n, bodies_size, offsets, row));
-    for (size_t start = 0; start < n; start += AHEAD) {
-        const size_t count = n - start < AHEAD ? n - start : AHEAD;
+    for (size_t start = 0; start < n; start += CD_WINDOW) {
+        const size_t count = window_of(n - start);
         for (size_t i = 0; i < count; i++) {
             const uint8_t *record = records + (start + i) * RECORD, *id = ids + (start + i) * 32;
             offers[i] = (cd_offer){
@@ -134,15 +164,14 @@ cd_status cd_mempool_add(cd_mempool *pool, const uint8_t *records, const uint8_t
                 .body = offsets == NULL ? NULL : bodies + offsets[start + i],
                 .nonce = cd_load64_le(record + NONCE_AT),
                 .fee = cd_load64_le(record + FEE_AT),
+                .tag = tags == NULL ? 0 : tags[start + i],
                 .valid_until = cd_load32_le(record + VALID_AT),
                 .body_size = cd_load32_le(record + BODY_AT),
                 .id_hash = cd_hash32(pool, id),
                 .key_hash = cd_hash32(pool, record + SENDER_AT),
             };
-            cd_index_fetch(&pool->ids, offers[i].id_hash);
-            cd_index_fetch(&pool->keys, offers[i].key_hash);
         }
-        for (size_t i = 0; i < count; i++) fetch_sender(pool, offers[i].key_hash);
+        fetch_offers(pool, offers, count);
         for (size_t i = 0; i < count; i++) {
             statuses[start + i] = (uint8_t)admit(pool, &offers[i], now_s);
             pool->stats.outcomes[statuses[start + i]]++;

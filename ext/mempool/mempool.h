@@ -29,9 +29,16 @@
  * at the clock. So each sender is served in proportion to what it pays, none starves, and a
  * sender's transactions leave in the order of their nonces.
  *
- * Bounded: all arrays are reserved by open and touched as they fill, the indexes at once; only the
- * lists of the senders grow, to at most four times what they hold. Nothing depends on the seed but
- * the time that lookups take. No function is thread-safe.
+ * Tags. Each transaction carries a word that means nothing here, 0 for none. It comes back when the
+ * transaction leaves: from settle, or, if it was dropped while it waited, in a list with the reason.
+ * That list holds transactions_max tags, at least CD_MEMPOOL_DROPPED_MIN; those for which there is
+ * no room are counted and lost. Per call add drops at most one for each record, take at most
+ * CD_MEMPOOL_STEPS, expire at most scan_max: who drains between calls that drop no more than the
+ * list holds loses none.
+ *
+ * Bounded: all arrays are reserved by open and touched as they fill, or at once; the indexes at
+ * once. Only the lists of the senders grow, to at most four times what they hold. Nothing depends on
+ * the seed but the time that lookups take. No function is thread-safe.
  */
 #ifndef CD_MEMPOOL_H
 #define CD_MEMPOOL_H
@@ -46,6 +53,8 @@
 #define CD_MEMPOOL_BODIES_MAX ((uint64_t)1 << 36)
 #define CD_MEMPOOL_STATUSES 10
 #define CD_MEMPOOL_STEPS 8192u
+#define CD_MEMPOOL_DROPPED_MIN 65536u
+#define CD_MEMPOOL_REASONS 5
 
 typedef struct cd_mempool cd_mempool;
 
@@ -61,13 +70,29 @@ typedef enum {
     CD_MEMPOOL_TOO_BIG = 9
 } cd_mempool_outcome;
 
+/* Why one that waited is gone, other than by being settled. */
+typedef enum {
+    CD_MEMPOOL_DROP_EVICTED = 1,
+    CD_MEMPOOL_DROP_EXPIRED = 2,
+    CD_MEMPOOL_DROP_STALE = 3,
+    CD_MEMPOOL_DROP_REPLACED = 4
+} cd_mempool_reason;
+
+typedef enum {
+    CD_MEMPOOL_UNKNOWN = 0,
+    CD_MEMPOOL_WAITING = 1,
+    CD_MEMPOOL_TAKEN = 2,
+    CD_MEMPOOL_SETTLED = 3 /* and still remembered */
+} cd_mempool_presence;
+
 typedef struct {
     uint32_t transactions_max; /* waiting and taken, 1..CD_MEMPOOL_TRANSACTIONS_MAX */
     uint32_t sender_max;       /* of one sender, 1..CD_MEMPOOL_SENDER_MAX */
     uint32_t recent_max;       /* settled ids remembered, 0..CD_MEMPOOL_RECENT_MAX */
     uint64_t body_bytes_max;   /* of bodies, each in whole blocks; 0..CD_MEMPOOL_BODIES_MAX */
     uint64_t fee_min;
-    uint64_t seed[2]; /* secret of the process, for the tables only */
+    uint64_t seed[2];  /* secret of the process, for the tables only */
+    uint32_t prefault; /* 1: touch all memory in open, in huge pages if the system has them */
 } cd_mempool_config;
 
 typedef struct {
@@ -76,7 +101,9 @@ typedef struct {
     uint64_t memory_bytes;                  /* reserved; arrays take pages as they fill */
     uint64_t outcomes[CD_MEMPOOL_STATUSES]; /* of add, by status, ever */
     uint64_t taken_ever, settled_ever, put_back_ever;
-    uint64_t evicted, expired, stale; /* dropped while waiting, ever */
+    uint64_t dropped[CD_MEMPOOL_REASONS]; /* while waiting, by reason, ever */
+    uint64_t tags;                        /* of dropped ones, that cd_mempool_drain writes now */
+    uint64_t tags_lost;                   /* for which there was no room, ever */
 } cd_mempool_stats;
 
 /* CD_ERR_ARGUMENT for a limit out of its range, CD_ERR_MEMORY if memory is refused. */
@@ -86,11 +113,11 @@ void cd_mempool_get_stats(const cd_mempool *pool, cd_mempool_stats *stats);
 
 /* Offer n records of 176 bytes with their 32-byte ids, in order; statuses: n bytes. Body i is
  * bodies[offsets[i] .. offsets[i + 1]) and as long as record i says; offsets may be NULL if no
- * record has one. CD_ERR_ARGUMENT if they disagree: *row is the first that does, and nothing has
- * changed. Cost: a few probes each, and the entries of its sender. */
+ * record has one, tags if all are 0. CD_ERR_ARGUMENT if they disagree: *row is the first that does,
+ * and nothing has changed. Cost: a few probes each, and the entries of its sender. */
 cd_status cd_mempool_add(cd_mempool *pool, const uint8_t *records, const uint8_t *ids, size_t n,
                          const uint8_t *bodies, size_t bodies_size, const uint64_t *offsets,
-                         uint32_t now_s, uint8_t *statuses, size_t *row);
+                         const uint64_t *tags, uint32_t now_s, uint8_t *statuses, size_t *row);
 
 /* Choose transactions: up to max, with at most body_bytes_max of bodies, and at most bytes_max of
  * records and bodies together. They are marked taken, and their slots written in order, for
@@ -104,8 +131,16 @@ void cd_mempool_take(cd_mempool *pool, size_t max, uint64_t body_bytes_max, uint
 void cd_mempool_copy(const cd_mempool *pool, const uint32_t *slots, size_t n, uint8_t *records,
                      uint8_t *ids, uint8_t *bodies);
 
-/* These were committed: forget what is held, remember the ids. Any id may be given, once or more. */
-void cd_mempool_settle(cd_mempool *pool, const uint8_t *ids, size_t n);
+/* These were committed: forget what is held, remember the ids. Any id may be given, once or more.
+ * tags, unless NULL: n words, of each the tag of what was held, or 0. */
+void cd_mempool_settle(cd_mempool *pool, const uint8_t *ids, size_t n, uint64_t *tags);
+
+/* What is known of each: n cd_mempool_presence. */
+void cd_mempool_status(const cd_mempool *pool, const uint8_t *ids, size_t n, uint8_t *presences);
+
+/* Write the tags of those that were dropped since the last call, in order, with a cd_mempool_reason
+ * each, and forget them: stats.tags of both. */
+void cd_mempool_drain(cd_mempool *pool, uint64_t *tags, uint8_t *reasons);
 
 /* These wait again, if they are taken. Sets *count to how many were. */
 void cd_mempool_put_back(cd_mempool *pool, const uint8_t *ids, size_t n, size_t *count);

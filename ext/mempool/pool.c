@@ -1,45 +1,68 @@
-/* A mempool's memory: reserved as a whole; only the indexes have their pages from the start. */
+/* A mempool's memory: reserved as a whole. The indexes have their pages from the start, the rest has
+ * them if that is asked for. */
 #include "mempool/pool.h"
 
-#define PAGE_BYTES 4096
+#include <sys/mman.h>
 
-static void *reserve(cd_mempool *pool, size_t count, size_t size) {
-    pool->stats.memory_bytes += count * size;
-    return calloc(count ? count : 1, size);
+#define PAGE_BYTES ((size_t)4096)
+#define HUGE_BYTES ((size_t)1 << 21)
+#define HEAP_SHIFT 3 /* so that its second begins a line */
+
+static void touch(volatile uint8_t *array, size_t size) {
+    for (size_t i = 0; i < size; i += PAGE_BYTES) array[i] = 0;
+    if (size > 0) array[size - 1] = 0;
+}
+
+/* Zeroed, and at a line; CD_ARRAYS of them, which cd_mempool_free frees. */
+static void *reserve(cd_mempool *pool, size_t count, size_t width) {
+    const size_t size = count * width;
+    const bool is_huge = pool->config.prefault && size >= HUGE_BYTES;
+    const size_t align = is_huge ? HUGE_BYTES : CD_LINE;
+    uint8_t *array = calloc(1, size + align);
+    pool->arrays[pool->array_count++] = array;
+    pool->stats.memory_bytes += size;
+    if (array == NULL) return NULL;
+    array += -(uintptr_t)array & (align - 1);
+#ifdef MADV_HUGEPAGE
+    if (is_huge) (void)madvise(array, size & ~(PAGE_BYTES - 1), MADV_HUGEPAGE);
+#endif
+    if (pool->config.prefault) touch(array, size);
+    return array;
 }
 
 /* At most half of the places are ever taken, so every probe ends. */
-static bool reserve_index(cd_mempool *pool, cd_index *index, uint64_t entries) {
+static void reserve_index(cd_mempool *pool, cd_index *index, uint64_t entries) {
     uint64_t size = 2;
     while (size < 2 * entries) size *= 2;
     index->mask = (uint32_t)(size - 1);
     index->places = reserve(pool, size, sizeof *index->places);
-    if (index->places == NULL) return false;
     /* Lookups go everywhere: without this the first batches would wait for all its pages. */
-    for (uint64_t i = 0; i < size; i += PAGE_BYTES / sizeof *index->places)
-        *(volatile uint32_t *)&index->places[i].at = 0;
-    return true;
+    if (index->places != NULL) touch((uint8_t *)index->places, size * sizeof *index->places);
 }
 
 static bool reserve_all(cd_mempool *pool) {
     const size_t n = pool->config.transactions_max, recent = pool->config.recent_max;
-    pool->records = reserve(pool, n, RECORD);
-    pool->id_rows = reserve(pool, n, 32);
     pool->slots = reserve(pool, n, sizeof *pool->slots);
-    pool->valid_until = reserve(pool, n, sizeof *pool->valid_until);
+    pool->records = reserve(pool, n, RECORD);
+    pool->slots_free = reserve(pool, n, sizeof *pool->slots_free);
     pool->senders = reserve(pool, n, sizeof *pool->senders);
+    pool->heap = reserve(pool, n + HEAP_SHIFT, sizeof *pool->heap);
+    pool->heap_sender = reserve(pool, n, sizeof *pool->heap_sender);
+    pool->heap_place = reserve(pool, n, sizeof *pool->heap_place);
+    pool->links = reserve(pool, n, sizeof *pool->links);
     pool->blocks = reserve(pool, pool->blocks_max, CD_MEMPOOL_BLOCK_BYTES);
     pool->block_next = reserve(pool, pool->blocks_max, sizeof *pool->block_next);
     pool->recent = reserve(pool, recent, 32);
     pool->recent_hash = reserve(pool, recent, sizeof *pool->recent_hash);
-    pool->heap = reserve(pool, n, sizeof *pool->heap);
-    pool->heap_place = reserve(pool, n, sizeof *pool->heap_place);
-    pool->class_next = reserve(pool, n, sizeof *pool->class_next);
-    pool->class_prev = reserve(pool, n, sizeof *pool->class_prev);
-    return reserve_index(pool, &pool->ids, n + recent) && reserve_index(pool, &pool->keys, n) &&
-           pool->records && pool->id_rows && pool->slots && pool->valid_until && pool->senders &&
-           pool->blocks && pool->block_next && pool->recent && pool->recent_hash && pool->heap &&
-           pool->heap_place && pool->class_next && pool->class_prev;
+    pool->dropped_tags = reserve(pool, pool->dropped_max, sizeof *pool->dropped_tags);
+    pool->dropped_reasons = reserve(pool, pool->dropped_max, sizeof *pool->dropped_reasons);
+    reserve_index(pool, &pool->ids, n + recent);
+    reserve_index(pool, &pool->keys, n);
+    CD_VERIFY_CHECK(pool->array_count == CD_ARRAYS);
+    for (uint32_t i = 0; i < CD_ARRAYS; i++)
+        if (pool->arrays[i] == NULL) return false;
+    pool->heap += HEAP_SHIFT;
+    return true;
 }
 
 cd_status cd_mempool_open(const cd_mempool_config *config, cd_mempool **out) {
@@ -52,7 +75,10 @@ cd_status cd_mempool_open(const cd_mempool_config *config, cd_mempool **out) {
     if (pool == NULL) return CD_ERR_MEMORY;
     pool->config = *config;
     pool->blocks_max = (uint32_t)(config->body_bytes_max / CD_MEMPOOL_BLOCK_BYTES);
-    pool->slots_free = pool->senders_free = pool->blocks_free = CD_NONE;
+    pool->dropped_max = config->transactions_max < CD_MEMPOOL_DROPPED_MIN
+                            ? CD_MEMPOOL_DROPPED_MIN
+                            : config->transactions_max;
+    pool->senders_free = pool->blocks_free = CD_NONE;
     memset(pool->class_head, 0xff, sizeof pool->class_head);
     memset(pool->class_tail, 0xff, sizeof pool->class_tail);
     pool->stats.memory_bytes = sizeof *pool;
@@ -66,12 +92,9 @@ cd_status cd_mempool_open(const cd_mempool_config *config, cd_mempool **out) {
 
 void cd_mempool_free(cd_mempool *pool) {
     if (pool == NULL) return;
-    for (uint32_t i = 0; i < pool->senders_used; i++) free(pool->senders[i].entries);
-    void *arrays[] = {pool->records,     pool->id_rows,    pool->slots,      pool->valid_until,
-                      pool->senders,     pool->blocks,     pool->block_next, pool->recent,
-                      pool->recent_hash, pool->heap,       pool->heap_place, pool->class_next,
-                      pool->class_prev,  pool->ids.places, pool->keys.places};
-    for (size_t i = 0; i < sizeof arrays / sizeof *arrays; i++) free(arrays[i]);
+    for (uint32_t i = 0; i < pool->senders_used; i++)
+        if (pool->senders[i].entries != &pool->senders[i].only) free(pool->senders[i].entries);
+    for (uint32_t i = 0; i < CD_ARRAYS; i++) free(pool->arrays[i]);
     free(pool);
 }
 

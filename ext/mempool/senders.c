@@ -1,49 +1,78 @@
-/* Senders: the list of each, ascending by nonce, and the classes of their bids. */
+/* Senders: the list of each, ascending by nonce. */
 #include "mempool/pool.h"
 
-#define ROOM_FIRST 2u
-#define BID_SCALE_BITS 10
+#define LIST_ROOM_MIN 4u
+
+static void count_memory(cd_mempool *pool, uint32_t before, uint32_t after) {
+    pool->stats.memory_bytes += ((uint64_t)after - before) * sizeof(cd_entry);
+}
+
+static void init(cd_mempool *pool, uint32_t at, uint32_t hash, const uint8_t key[32]) {
+    cd_sender *sender = &pool->senders[at];
+    *sender =
+        (cd_sender){.entries = &sender->only, .hash = hash, .room = 1, .class = CD_CLASS_NONE};
+    memcpy(sender->key, key, 32);
+    cd_index_add(&pool->keys, hash, at);
+}
+
+static void forget(cd_mempool *pool, uint32_t at) {
+    cd_sender *sender = &pool->senders[at];
+    cd_index_remove(&pool->keys, sender->hash, at);
+    if (sender->entries == &sender->only) return;
+    count_memory(pool, sender->room, 0);
+    free(sender->entries);
+    sender->entries = &sender->only;
+}
 
 uint32_t cd_sender_create(cd_mempool *pool, uint32_t hash, const uint8_t key[32]) {
-    cd_entry *entries = malloc(ROOM_FIRST * sizeof *entries);
-    if (entries == NULL) return CD_NONE;
     uint32_t at = pool->senders_free;
     if (at != CD_NONE)
-        pool->senders_free = pool->senders[at].first;
+        pool->senders_free = pool->senders[at].hash;
     else
         at = pool->senders_used++;
-    cd_sender *sender = &pool->senders[at];
-    *sender = (cd_sender){.entries = entries, .hash = hash, .room = ROOM_FIRST, .class = CD_NONE};
-    memcpy(sender->key, key, 32);
+    init(pool, at, hash, key);
     pool->heap_place[at] = CD_NONE;
     pool->stats.senders++;
-    pool->stats.memory_bytes += ROOM_FIRST * sizeof *entries;
-    cd_index_add(&pool->keys, hash, at);
     return at;
 }
 
 static void free_sender(cd_mempool *pool, uint32_t at) {
-    cd_sender *sender = &pool->senders[at];
-    cd_index_remove(&pool->keys, sender->hash, at);
+    forget(pool, at);
     pool->stats.senders--;
-    pool->stats.memory_bytes -= sender->room * sizeof *sender->entries;
-    free(sender->entries);
-    sender->entries = NULL;
-    sender->first = pool->senders_free;
+    pool->senders[at].hash = pool->senders_free;
     pool->senders_free = at;
+}
+
+/* It keeps its place in the heap until the update moves it: less work than to leave and enter. */
+void cd_sender_succeed(cd_mempool *pool, uint32_t at, uint32_t hash, const uint8_t key[32]) {
+    cd_class_leave(pool, at);
+    forget(pool, at);
+    init(pool, at, hash, key);
+}
+
+static bool leave_only(cd_mempool *pool, cd_sender *sender) {
+    cd_entry *entries = malloc(LIST_ROOM_MIN * sizeof *entries);
+    if (entries == NULL) return false;
+    count_memory(pool, 0, LIST_ROOM_MIN);
+    entries[0] = sender->only;
+    sender->entries = entries;
+    sender->room = LIST_ROOM_MIN;
+    return true;
 }
 
 static bool resize(cd_mempool *pool, cd_sender *sender, uint32_t room) {
     cd_entry *entries = realloc(sender->entries, room * sizeof *entries);
     if (entries == NULL) return false;
-    pool->stats.memory_bytes += ((uint64_t)room - sender->room) * sizeof *entries;
+    count_memory(pool, sender->room, room);
     sender->entries = entries;
-    sender->room = room;
+    sender->room = (uint16_t)room;
     return true;
 }
 
 bool cd_sender_reserve(cd_mempool *pool, cd_sender *sender) {
-    return sender->count < sender->room || resize(pool, sender, 2 * sender->room);
+    if (sender->count < sender->room) return true;
+    if (sender->entries == &sender->only) return leave_only(pool, sender);
+    return resize(pool, sender, 2u * sender->room);
 }
 
 uint32_t cd_entry_search(const cd_sender *sender, uint64_t nonce) {
@@ -62,7 +91,8 @@ uint32_t cd_entry_search(const cd_sender *sender, uint64_t nonce) {
 CD_INLINE void find_first(cd_sender *sender, uint32_t from) {
     if (sender->waiting == 0) return;
     while (sender->entries[from].is_taken) from++;
-    sender->first = from;
+    sender->first = (uint16_t)from;
+    sender->has_new_first = 1;
 }
 
 static void find_lowest(cd_sender *sender) {
@@ -79,7 +109,10 @@ static void find_lowest(cd_sender *sender) {
 CD_INLINE void count_waiting(cd_sender *sender, uint32_t place) {
     const uint64_t fee = sender->entries[place].fee;
     if (sender->waiting == 0 || fee < sender->lowest_fee) sender->lowest_fee = fee;
-    if (sender->waiting == 0 || place <= sender->first) sender->first = place;
+    if (sender->waiting == 0 || place <= sender->first) {
+        sender->first = (uint16_t)place;
+        sender->has_new_first = 1;
+    }
     sender->waiting++;
 }
 
@@ -119,84 +152,25 @@ void cd_entry_put_back(cd_sender *sender, uint32_t place) {
     count_waiting(sender, place);
 }
 
-/* Bids in eighths of an octave: the exponent and the three bits behind the leading one. */
-static uint32_t class_of(uint64_t fee, uint32_t waiting) {
-    const bool is_wide = fee >> (64 - BID_SCALE_BITS) != 0;
-    const uint64_t bid = (is_wide ? fee : fee << BID_SCALE_BITS) / waiting;
-    if (bid < 8) return (uint32_t)bid;
-    const uint32_t shift = 60 - (uint32_t)__builtin_clzll(bid);
-    return (shift + (is_wide ? BID_SCALE_BITS : 0)) * 8 + (uint32_t)(bid >> shift);
-}
-
-static void leave_class(cd_mempool *pool, uint32_t at) {
-    const uint32_t class = pool->senders[at].class;
-    const uint32_t next = pool->class_next[at], prev = pool->class_prev[at];
-    if (class == CD_NONE) return;
-    *(prev == CD_NONE ? &pool->class_head[class] : &pool->class_next[prev]) = next;
-    *(next == CD_NONE ? &pool->class_tail[class] : &pool->class_prev[next]) = prev;
-    if (pool->class_head[class] == CD_NONE)
-        pool->class_set[class / 64] &= ~((uint64_t)1 << class % 64);
-    pool->senders[at].class = CD_NONE;
-}
-
-static void enter_class(cd_mempool *pool, uint32_t at, uint32_t class) {
-    const uint32_t last = pool->class_tail[class];
-    pool->class_next[at] = CD_NONE;
-    pool->class_prev[at] = last;
-    *(last == CD_NONE ? &pool->class_head[class] : &pool->class_next[last]) = at;
-    pool->class_tail[class] = at;
-    pool->class_set[class / 64] |= (uint64_t)1 << class % 64;
-    pool->senders[at].class = class;
-}
-
 void cd_sender_update(cd_mempool *pool, uint32_t at) {
     cd_sender *sender = &pool->senders[at];
     if (sender->waiting == 0) {
-        leave_class(pool, at);
+        cd_class_leave(pool, at);
         cd_turn_remove(pool, at);
         if (sender->count == 0) {
             free_sender(pool, at);
             return;
         }
     } else {
-        if (pool->heap_place[at] == CD_NONE) {
+        if (sender->class == CD_CLASS_NONE) {
             if (sender->start < pool->clock) sender->start = pool->clock;
             sender->turn = ++pool->turns;
         }
-        cd_turn_put(pool, at);
-        const uint32_t class = class_of(sender->lowest_fee, sender->waiting);
-        if (class != sender->class) {
-            leave_class(pool, at);
-            enter_class(pool, at, class);
-        }
+        if (sender->has_new_first) cd_turn_put(pool, at);
+        sender->has_new_first = 0;
+        cd_class_set(pool, at);
     }
     /* A list that cannot shrink for want of memory stays as it is. */
-    if (sender->room > ROOM_FIRST && 4 * sender->count <= sender->room)
+    if (sender->room > LIST_ROOM_MIN && 4 * sender->count <= sender->room)
         (void)resize(pool, sender, sender->room / 2);
-}
-
-uint32_t cd_lowest_sender(const cd_mempool *pool) {
-    for (uint32_t word = 0; word < CD_CLASS_WORDS; word++)
-        if (pool->class_set[word] != 0)
-            return pool->class_head[64 * word + (uint32_t)__builtin_ctzll(pool->class_set[word])];
-    return CD_NONE;
-}
-
-uint32_t cd_lowest_entry(const cd_sender *sender) {
-    uint32_t place = sender->count;
-    do place--;
-    while (sender->entries[place].is_taken || sender->entries[place].fee != sender->lowest_fee);
-    return place;
-}
-
-void cd_drop_entry(cd_mempool *pool, uint32_t at, uint32_t place) {
-    cd_sender *sender = &pool->senders[at];
-    const uint32_t slot = sender->entries[place].slot;
-    cd_index_remove(&pool->ids, pool->slots[slot].hash, slot);
-    cd_body_free(pool, slot);
-    *(sender->entries[place].is_taken ? &pool->stats.taken : &pool->stats.waiting) -= 1;
-    cd_entry_remove(sender, place);
-    pool->valid_until[slot] = UINT32_MAX;
-    pool->slots[slot].sender = pool->slots_free;
-    pool->slots_free = slot;
 }

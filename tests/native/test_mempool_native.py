@@ -1,14 +1,15 @@
 """The native mempool: long runs against the reference, its memory, and inputs that aim at its weak sides."""
 
 import random
+import resource
 
 import numpy as np
 import pytest
-from reference.mempool_reference import HEAD, ReferenceMempool
+from reference.mempool_reference import DROP_EVICTED, HEAD, ReferenceMempool
 
 from cherrydag._native import mempool
 from cherrydag.errors import ShapeError
-from cherrydag.mempool import AddStatus, Mempool, MempoolLimits
+from cherrydag.mempool import AddStatus, DropReason, Mempool, MempoolLimits
 from cherrydag.transaction import RECORD, Records, build_transfers
 
 SEED = bytes(range(16))
@@ -53,27 +54,33 @@ def test_long_runs_agree_with_the_reference(fees: str, crowd: int) -> None:
     taken: list[bytes] = []
     for step in range(60):
         now_s = step
-        names = ids(rng, 30)
+        names = ids(rng, 40)
+        tags = [rng.choice([0, step * 100 + i]) for i in range(40)]
         rows = [
             packed(rng.randrange(crowd), rng.randrange(100), draw(), rng.choice([FOREVER, step + 5]))
             for _ in names
         ]
-        got = pool.add(np.frombuffer(b"".join(rows), RECORD), b"".join(names), now_s)
-        assert got.tolist() == [expected.add(row, name, now_s) for row, name in zip(rows, names, strict=True)]
+        records = np.frombuffer(b"".join(rows), RECORD)
+        got = pool.add(records, b"".join(names), now_s, tags=np.array(tags, np.uint64))
+        offers = zip(rows, names, tags, strict=True)
+        assert got.tolist() == [expected.add(row, name, now_s, tag=tag) for row, name, tag in offers]
         n = rng.randrange(30)
         took = pool.take(n, 0, now_s)
         assert took.ids == b"".join(waiter.id for waiter in expected.take(n, 0, 2**63, now_s))
         taken += [took.ids[i : i + 32] for i in range(0, len(took.ids), 32)]
         rng.shuffle(taken)
         lost, settled, taken = taken[:6], taken[6:20], taken[20:]
-        pool.settle(b"".join(settled))
-        expected.settle(settled)
+        settled_tags = np.zeros(len(settled), np.uint64)
+        pool.settle(b"".join(settled), settled_tags)
+        assert settled_tags.tolist() == expected.settle(settled)
         assert pool.put_back(b"".join(lost)) == expected.put_back(lost) == len(lost)
         if step % 7 == 0:
             assert pool.expire(now_s, 50) == expected.expire(now_s, 50)
         assert len(pool) == expected.waiting
-    assert pool.stats().evicted == expected.evicted
-    assert crowd < 20 or expected.evicted > 0
+        marks, reasons = pool.drain_dropped()
+        assert list(zip(marks.tolist(), reasons.tolist(), strict=True)) == expected.drain_dropped()
+    assert pool.stats().evicted == expected.drops[DROP_EVICTED]
+    assert crowd < 20 or expected.drops[DROP_EVICTED] > 0
 
 
 def test_the_ring_of_recent_ids_forgets_the_oldest() -> None:
@@ -94,7 +101,7 @@ def test_memory_is_bounded_and_lists_are_given_back(each: int) -> None:
     pool = Mempool(limits, SEED)
     reserved = pool.stats().memory_bytes
     tables = 8 * (16384 + 8192)
-    assert reserved - tables - 36 * 1000 - 256 * 260 <= 370 * 4096 + 16384
+    assert 0 <= reserved - tables - 36 * 1000 - 260 * 256 - 9 * 65536 - 404 * 4096 <= 16384
     records, names = offered(4096 // each, each)
     assert (pool.add(records, names, 0) == AddStatus.ADDED).all()
     assert pool.stats().memory_bytes - reserved <= 128 * len(records)
@@ -104,6 +111,53 @@ def test_memory_is_bounded_and_lists_are_given_back(each: int) -> None:
     pool.settle(names[half:])
     stats = pool.stats()
     assert (stats.memory_bytes, stats.senders, stats.waiting) == (reserved, 0, 0)
+
+
+def test_calls_do_not_wait_for_pages_that_were_touched_at_the_start() -> None:
+    pool = Mempool(MempoolLimits(transactions_max=1 << 14, recent_max=1 << 14, prefault=True), SEED)
+    records, names = offered(1 << 14, 1)
+    before = resource.getrusage(resource.RUSAGE_THREAD).ru_minflt
+    pool.add(records, names, 0)
+    pool.settle(names)
+    faults = resource.getrusage(resource.RUSAGE_THREAD).ru_minflt - before
+    assert faults < 404 * len(records) // 4096 // 10
+
+
+@pytest.mark.parametrize(("n", "told"), [(65535, 65535), (65536, 65536), (65537, 65536)])
+def test_the_list_of_dropped_tags_is_bounded(n: int, told: int) -> None:
+    pool = Mempool(MempoolLimits(transactions_max=1), SEED)
+    records, names = offered(n + 1, 1)
+    records["fee"] = np.arange(1, n + 2)
+    assert (pool.add(records, names, 0, tags=np.arange(1, n + 2, dtype=np.uint64)) == AddStatus.ADDED).all()
+    assert (pool.stats().evicted, pool.stats().tags_lost) == (n, n - told)
+    tags, reasons = pool.drain_dropped()
+    assert tags.tolist() == list(range(1, told + 1))
+    assert set(reasons.tolist()) == {DropReason.EVICTED}
+    assert len(pool.drain_dropped()[0]) == 0
+
+
+def test_a_call_that_drops_all_that_waits_loses_no_tag() -> None:
+    count = mempool.DROPPED_MIN + 1
+    pool = Mempool(MempoolLimits(transactions_max=count), SEED)
+    records, names = offered(count, 1)
+    records["valid_until"] = 5
+    pool.add(records, names, 0, tags=np.arange(1, count + 1, dtype=np.uint64))
+    assert pool.expire(6, count) == count
+    assert pool.drain_dropped()[0].tolist() == list(range(1, count + 1))
+
+
+@pytest.mark.parametrize("wrong", [np.zeros(2, np.int64), np.zeros(4, np.uint64)[::2], bytearray(16)])
+def test_tags_must_be_whole_words_in_a_row(wrong: object) -> None:
+    pool = mempool.Pool(4, 4, 4, 0, 0, SEED)
+    with pytest.raises((TypeError, ValueError)):
+        pool.settle(bytes(64), wrong)
+
+
+def test_tags_are_not_written_where_nobody_may_write() -> None:
+    tags = np.zeros(1, np.uint64)
+    tags.flags.writeable = False
+    with pytest.raises(ValueError, match="read-only"):
+        Mempool(MempoolLimits(transactions_max=1), SEED).settle(bytes(32), tags)
 
 
 @pytest.mark.parametrize("order", ["ascending", "descending", "shuffled"])

@@ -14,6 +14,9 @@ BLOCK = 256
 STEPS = 8192
 PASSED_MAX = 64
 ADDED, REPLACED, DUPLICATE, NONCE, EXPIRED, FEE_LOW, SENDER_FULL, FULL, TOO_BIG = range(1, 10)
+DROP_EVICTED, DROP_EXPIRED, DROP_STALE, DROP_REPLACED = range(1, 5)
+UNKNOWN, WAITING, TAKEN, SETTLED = range(4)
+DROPPED_MIN = 65536
 
 
 def blocks(size: int) -> int:
@@ -41,6 +44,7 @@ class Waiter:
     fee: int
     valid_until: int
     slot: int
+    tag: int = 0
     is_taken: bool = False
 
 
@@ -80,7 +84,9 @@ class ReferenceMempool:
         self.scan_next = 0
         self.clock = 0
         self.turns = 0
-        self.evicted = self.expired = self.stale = 0
+        self.dropped: list[tuple[int, int]] = []
+        self.drops = dict.fromkeys(range(1, 5), 0)
+        self.tags_lost = 0
 
     @property
     def waiting(self) -> int:
@@ -90,7 +96,7 @@ class ReferenceMempool:
     def blocks_held(self) -> int:
         return sum(blocks(len(waiter.body)) for waiter in self.known.values())
 
-    def add(self, record: bytes, id_: bytes, now_s: int, body: bytes = b"") -> int:
+    def add(self, record: bytes, id_: bytes, now_s: int, body: bytes = b"", tag: int = 0) -> int:
         fields = HEAD.unpack(record)
         nonce, fee, valid_until, key = fields[4], fields[7], fields[8], fields[12]
         if len(body) > BODY_MAX or blocks(len(body)) > self.blocks_max:
@@ -110,7 +116,7 @@ class ReferenceMempool:
                 return NONCE
             if blocks(len(body)) > room + blocks(len(old.body)):
                 return FULL
-            self.forget(old)
+            self.drop(old, DROP_REPLACED)
             status = REPLACED
         elif len(sender.listed) >= self.sender_max:
             return SENDER_FULL
@@ -123,7 +129,8 @@ class ReferenceMempool:
         slot = self.free_slots.pop() if self.free_slots else self.slots_used
         self.slots_used = max(self.slots_used, slot + 1)
         self.senders[key] = sender
-        self.known[id_] = sender.listed[nonce] = Waiter(id_, record, body, key, nonce, fee, valid_until, slot)
+        waiter = Waiter(id_, record, body, key, nonce, fee, valid_until, slot, tag)
+        self.known[id_] = sender.listed[nonce] = waiter
         self.update(key)
         return status
 
@@ -137,16 +144,27 @@ class ReferenceMempool:
         after = own if loser == key else own + 1
         if Fraction(fee, after) <= Fraction(lowest.fee, count):
             return FEE_LOW
-        self.forget(lowest)
+        self.drop(lowest, DROP_EVICTED)
         if loser != key:
             self.update(loser)
-        self.evicted += 1
         return 0
 
     def forget(self, waiter: Waiter) -> None:
         del self.known[waiter.id]
         del self.senders[waiter.sender].listed[waiter.nonce]
         self.free_slots.append(waiter.slot)
+
+    def drop(self, waiter: Waiter, reason: int) -> None:
+        self.forget(waiter)
+        self.drops[reason] += 1
+        if waiter.tag and len(self.dropped) < max(DROPPED_MIN, self.transactions_max):
+            self.dropped.append((waiter.tag, reason))
+        elif waiter.tag:
+            self.tags_lost += 1
+
+    def drain_dropped(self) -> list[tuple[int, int]]:
+        drained, self.dropped = self.dropped, []
+        return drained
 
     def update(self, key: bytes) -> None:
         """Bring the class and the turn of a sender up to date."""
@@ -190,8 +208,7 @@ class ReferenceMempool:
                 if dropped == STEPS:
                     break
                 dropped += 1
-                self.expired += 1
-                self.forget(first)
+                self.drop(first, DROP_EXPIRED)
             elif total > body_bytes_max or 176 * (len(taken) + 1) + total > bytes_max:
                 if len(passed) == PASSED_MAX:
                     break
@@ -208,15 +225,23 @@ class ReferenceMempool:
             self.update(key)
         return taken
 
-    def settle(self, ids: list[bytes]) -> None:
-        for id_ in ids:
+    def settle(self, ids: list[bytes]) -> list[int]:
+        tags = [0] * len(ids)
+        for i, id_ in enumerate(ids):
             if id_ in self.recent:
                 continue
             if id_ in self.known:
                 waiter = self.known[id_]
                 self.forget(waiter)
                 self.update(waiter.sender)
+                tags[i] = waiter.tag
             self.recent = ([*self.recent, id_])[-self.recent_max :] if self.recent_max else []
+        return tags
+
+    def status(self, id_: bytes) -> int:
+        if id_ in self.known:
+            return TAKEN if self.known[id_].is_taken else WAITING
+        return SETTLED if id_ in self.recent else UNKNOWN
 
     def put_back(self, ids: list[bytes]) -> int:
         count = 0
@@ -235,10 +260,9 @@ class ReferenceMempool:
             self.scan_next = (slot + 1) % self.slots_used
             for waiter in list(self.known.values()):
                 if waiter.slot == slot and now_s > waiter.valid_until and not waiter.is_taken:
-                    self.forget(waiter)
+                    self.drop(waiter, DROP_EXPIRED)
                     self.update(waiter.sender)
                     count += 1
-        self.expired += count
         return count
 
     def drop_stale(self, bases: list[tuple[bytes, int]]) -> int:
@@ -248,9 +272,8 @@ class ReferenceMempool:
                 continue
             stale = [waiter for waiter in self.senders[key].waiting if waiter.nonce < base]
             for waiter in stale:
-                self.forget(waiter)
+                self.drop(waiter, DROP_STALE)
             if stale:
                 self.update(key)
             count += len(stale)
-        self.stale += count
         return count

@@ -12,7 +12,16 @@ from reference.mempool_reference import ReferenceMempool
 from vertices import CHAIN, digest, transfers, validator_vertex, with_bodies
 
 from cherrydag.errors import ConfigError, ShapeError
-from cherrydag.mempool import BLOCK_BYTES, HEADER_ROOM, AddStatus, Mempool, MempoolLimits, MempoolSource
+from cherrydag.mempool import (
+    BLOCK_BYTES,
+    HEADER_ROOM,
+    AddStatus,
+    DropReason,
+    Mempool,
+    MempoolLimits,
+    MempoolSource,
+    Presence,
+)
 from cherrydag.params import RECORD_BYTES, VALID_FOREVER, VERTEX_BYTES_MAX
 from cherrydag.payload import EMPTY_PAYLOAD, build_payload, payload_ids
 from cherrydag.primitives import TimestampMs
@@ -23,6 +32,7 @@ NOW_S = 1000
 SENDERS = [bytes([i]) * 32 for i in range(1, 6)]
 A, B, C, D, _ = SENDERS
 ADDED, REPLACED, DUPLICATE, NONCE, EXPIRED, FEE_LOW, SENDER_FULL, FULL, TOO_BIG = AddStatus
+TAG_MAX = 2**64 - 1
 OFTEN_MAX = 2**40
 
 
@@ -44,17 +54,33 @@ class Pool:
         small = {"transactions_max": 1024, "recent_max": 1024, "body_bytes_max": 1 << 20}
         self.mempool = Mempool(MempoolLimits(**small | limits), seed)
 
-    def add(self, *packed: bytes, bodies: list[bytes] | None = None, now_s: int = NOW_S) -> list[AddStatus]:
+    def add(
+        self,
+        *packed: bytes,
+        bodies: list[bytes] | None = None,
+        now_s: int = NOW_S,
+        tags: list[int] | None = None,
+    ) -> list[AddStatus]:
         listed = bodies or [b""] * len(packed)
         ids = b"".join(id_of(one, body) for one, body in zip(packed, listed, strict=True))
         offsets = np.cumsum([0, *map(len, listed)], dtype=np.uint64) if bodies else None
         records = np.frombuffer(b"".join(packed), RECORD)
-        statuses = self.mempool.add(records, ids, now_s, b"".join(listed), offsets)
+        marks = None if tags is None else np.array(tags, np.uint64)
+        statuses = self.mempool.add(records, ids, now_s, b"".join(listed), offsets, marks)
         return [AddStatus(status) for status in statuses]
 
     def take(self, n: int = OFTEN_MAX, body_bytes: int = OFTEN_MAX, now_s: int = NOW_S) -> list[bytes]:
         taken = self.mempool.take(n, body_bytes, now_s)
         return [row.tobytes() for row in taken.records]
+
+    def settle(self, *packed: bytes) -> list[int]:
+        tags = np.full(len(packed), TAG_MAX, np.uint64)
+        self.mempool.settle(ids_of(list(packed)), tags)
+        return tags.tolist()
+
+    def dropped(self) -> list[tuple[int, DropReason]]:
+        tags, reasons = self.mempool.drain_dropped()
+        return [(int(tag), DropReason(reason)) for tag, reason in zip(tags, reasons, strict=True)]
 
 
 def nonces(taken: list[bytes], sender: bytes) -> list[int]:
@@ -95,19 +121,22 @@ class AgainstReference(RuleBasedStateMachine):
             max_size=12,
         ),
         now_s=st.integers(NOW_S, NOW_S + 2),
+        tag=st.sampled_from([None, 0, 1, 1, 1 << 20, TAG_MAX - 12]),
     )
-    def add(self, offers: list[tuple[bytes, int, int, int, int]], now_s: int) -> None:
+    def add(self, offers: list[tuple[bytes, int, int, int, int]], now_s: int, tag: int | None) -> None:
         packed = [record(*offer) for offer in offers]
         bodies = [digest(one) * 33 for one in packed]
         bodies = [body[: offer[4]] for body, offer in zip(bodies, offers, strict=True)]
         ids = [id_of(*pair) for pair in zip(packed, bodies, strict=True)]
         self.seen += ids
         offsets = np.cumsum([0, *map(len, bodies)], dtype=np.uint64)
-        got = self.pool.add(
-            np.frombuffer(b"".join(packed), RECORD), b"".join(ids), now_s, b"".join(bodies), offsets
-        )
-        rows = zip(packed, ids, bodies, strict=True)
-        assert got.tolist() == [self.expected.add(one, id_, now_s, body) for one, id_, body in rows]
+        records = np.frombuffer(b"".join(packed), RECORD)
+        tags = [tag and tag + i for i in range(len(offers))]
+        marks = None if tag is None else np.array(tags, np.uint64)
+        got = self.pool.add(records, b"".join(ids), now_s, b"".join(bodies), offsets, marks)
+        rows = zip(packed, ids, bodies, tags, strict=True)
+        expected = [self.expected.add(one, id_, now_s, body, mark or 0) for one, id_, body, mark in rows]
+        assert got.tolist() == expected
 
     @rule(
         n=st.sampled_from([0, 1, 2, 3, 5, 100]),
@@ -127,8 +156,19 @@ class AgainstReference(RuleBasedStateMachine):
 
     @rule(picks=st.lists(st.integers(0, 15), max_size=6))
     def settle(self, picks: list[int]) -> None:
+        tags = np.full(len(picks), TAG_MAX, np.uint64)
+        self.pool.settle(b"".join(self.some(picks)), tags)
+        assert tags.tolist() == self.expected.settle(self.some(picks))
+
+    @rule(picks=st.lists(st.integers(0, 15), max_size=6))
+    def settle_without_asking(self, picks: list[int]) -> None:
         self.pool.settle(b"".join(self.some(picks)))
         self.expected.settle(self.some(picks))
+
+    @rule()
+    def drain_dropped(self) -> None:
+        tags, reasons = self.pool.drain_dropped()
+        assert list(zip(tags.tolist(), reasons.tolist(), strict=True)) == self.expected.drain_dropped()
 
     @rule(picks=st.lists(st.integers(0, 15), max_size=6))
     def put_back(self, picks: list[int]) -> None:
@@ -157,11 +197,12 @@ class AgainstReference(RuleBasedStateMachine):
         assert stats.senders == len(expected.senders)
         assert stats.recent == len(expected.recent)
         assert stats.body_bytes == expected.blocks_held * BLOCK_BYTES
-        assert (stats.evicted, stats.expired, stats.stale) == (
-            expected.evicted,
-            expected.expired,
-            expected.stale,
-        )
+        assert stats.evicted == expected.drops[DropReason.EVICTED]
+        assert stats.expired == expected.drops[DropReason.EXPIRED]
+        assert stats.stale == expected.drops[DropReason.STALE]
+        assert stats.tags_lost == expected.tags_lost
+        known = [*dict.fromkeys(self.seen[-40:])]
+        assert self.pool.status(b"".join(known)).tolist() == [expected.status(id_) for id_ in known]
 
 
 TestAgainstReference = AgainstReference.TestCase
@@ -305,9 +346,11 @@ def test_equal_fees_take_turns() -> None:
     assert order == [A, B, C, A, B, C, A, C, A, C, A, A]
 
 
-def test_shares_follow_fees_and_nobody_starves() -> None:
-    pool = Pool()
-    pool.add(*(record(A, nonce, fee=40) for nonce in range(40)), *(record(B, nonce) for nonce in range(40)))
+@pytest.mark.parametrize("floor", [1, 10, 2**47, 2**48, 2**60])
+def test_shares_follow_fees_and_nobody_starves(floor: int) -> None:
+    pool = Pool(fee_min=floor)
+    pool.add(*(record(A, nonce, fee=4 * floor) for nonce in range(40)))
+    pool.add(*(record(B, nonce, fee=floor) for nonce in range(40)))
     taken = pool.take(25)
     assert (len(nonces(taken, A)), len(nonces(taken, B))) == (20, 5)
 
@@ -388,6 +431,75 @@ def test_what_lies_below_a_nonce_base_is_stale(base: int, dropped: int) -> None:
     assert pool.mempool.drop_stale(np.frombuffer(A, np.uint8), np.array([base], np.uint64)) == dropped
 
 
+def test_settling_gives_back_the_tag_of_what_waited_or_was_taken() -> None:
+    pool = Pool()
+    first, second, untagged = record(A, 0), record(A, 1), record(B, 0)
+    assert pool.add(first, second, untagged, tags=[7, TAG_MAX, 0]) == [ADDED] * 3
+    assert pool.take(1) == [first]
+    assert pool.settle(second, first, untagged, record(C, 0), first) == [TAG_MAX, 7, 0, 0, 0]
+    assert pool.dropped() == []
+
+
+def test_what_is_put_back_keeps_its_tag() -> None:
+    pool = Pool()
+    pool.add(record(A, 0), tags=[7])
+    pool.mempool.put_back(ids_of(pool.take()))
+    assert pool.settle(record(A, 0)) == [7]
+
+
+def test_what_is_refused_leaves_no_tag() -> None:
+    pool = Pool(fee_min=5)
+    assert pool.add(record(A, 0), record(A, 0), record(A, 1, fee=4), tags=[1, 2, 3]) == [
+        ADDED,
+        DUPLICATE,
+        FEE_LOW,
+    ]
+    assert pool.settle(record(A, 0), record(A, 1, fee=4)) == [1, 0]
+
+
+def test_every_other_way_to_leave_is_told_with_its_reason() -> None:
+    pool = Pool(transactions_max=4)
+    pool.add(*(record(A, nonce) for nonce in range(4)), tags=[1, 2, 3, 4])
+    pool.add(record(A, 2, fee=100), tags=[5])
+    assert pool.dropped() == [(3, DropReason.REPLACED)]
+    pool.add(record(B, 0, fee=200, valid_until=NOW_S), tags=[6])
+    assert pool.dropped() == [(4, DropReason.EVICTED)]
+    pool.mempool.expire(NOW_S + 1)
+    pool.mempool.drop_stale(np.frombuffer(A, np.uint8), np.array([2], np.uint64))
+    assert pool.dropped() == [(6, DropReason.EXPIRED), (1, DropReason.STALE), (2, DropReason.STALE)]
+    pool.add(record(C, 0, valid_until=NOW_S), tags=[8])
+    pool.take(now_s=NOW_S + 1)
+    assert pool.dropped() == [(8, DropReason.EXPIRED)]
+    assert pool.dropped() == []
+
+
+def test_dropped_ones_without_a_tag_are_not_told() -> None:
+    pool = Pool()
+    pool.add(record(A, 0), record(A, 0, fee=100), record(A, 0, fee=200), tags=[0, 1, 0])
+    assert pool.dropped() == [(1, DropReason.REPLACED)]
+    assert pool.mempool.stats().tags_lost == 0
+
+
+def test_an_id_is_unknown_then_waits_is_taken_settled_and_forgotten() -> None:
+    pool = Pool(recent_max=1)
+    one = record(A, 0)
+
+    def presence() -> Presence:
+        return Presence(pool.mempool.status(id_of(one))[0])
+
+    assert presence() == Presence.UNKNOWN
+    pool.add(one)
+    assert presence() == Presence.WAITING
+    pool.take()
+    assert presence() == Presence.TAKEN
+    pool.mempool.put_back(id_of(one))
+    assert presence() == Presence.WAITING
+    pool.settle(one)
+    assert presence() == Presence.SETTLED
+    pool.mempool.settle(bytes(32))
+    assert presence() == Presence.UNKNOWN
+
+
 def test_outcomes_are_counted() -> None:
     pool = Pool()
     pool.add(record(A, 0), record(A, 0), record(A, 0, fee=9))
@@ -435,9 +547,16 @@ def test_wrong_shapes_admit_nothing() -> None:
             pool.add(two, bytes(64), NOW_S, b"abc", np.array(offsets, np.uint64))
     with pytest.raises(ShapeError, match="disagree"):
         pool.add(two, bytes(64), NOW_S, b"abcd", good)
+    with pytest.raises(ShapeError, match="tags"):
+        pool.add(two, bytes(64), NOW_S, b"abc", good, np.zeros(3, np.uint64))
     with pytest.raises(ShapeError, match="ids"):
         pool.settle(bytes(31))
-    assert len(pool) == 0
+    with pytest.raises(ShapeError, match="tags_out"):
+        pool.settle(bytes(64), np.zeros(1, np.uint64))
+    with pytest.raises(ShapeError, match="ids"):
+        pool.status(bytes(33))
+    stats = pool.stats()
+    assert (stats.waiting, stats.recent) == (0, 0)
 
 
 def source() -> tuple[MempoolSource, Mempool]:
@@ -456,27 +575,23 @@ def test_a_payload_is_what_build_payload_makes_of_the_same() -> None:
     assert issuing.take(TimestampMs(0)) is EMPTY_PAYLOAD
 
 
-def test_lost_payloads_wait_again_and_committed_ones_are_settled() -> None:
+def test_lost_payloads_wait_again_and_committed_ones_are_forgotten() -> None:
     issuing, pool = source()
     records = transfers(5)
     pool.add(records, transaction_ids(records, CHAIN.transaction_key), NOW_S)
     lost = validator_vertex(payload=issuing.take(TimestampMs(0)))
     issuing.on_lost([lost])
     assert len(pool) == 5
+    assert issuing.issued(lost.payload.root) is None
     again = validator_vertex(payload=issuing.take(TimestampMs(0)))
+    ids = issuing.issued(again.payload.root)
+    assert ids == payload_ids(again.payload, CHAIN)
+    pool.settle(ids)
     issuing.on_committed([again])
     issuing.on_lost([again])
+    assert issuing.issued(again.payload.root) is None
     stats = pool.stats()
     assert (stats.waiting, stats.taken, stats.recent) == (0, 0, 5)
-
-
-def test_a_vertex_of_another_node_settles_what_waits_here() -> None:
-    issuing, pool = source()
-    records = transfers(2)
-    payload = build_payload(records, CHAIN)
-    pool.add(records, payload_ids(payload, CHAIN), NOW_S)
-    issuing.on_committed([validator_vertex(payload=payload)])
-    assert issuing.is_empty()
 
 
 def test_a_payload_leaves_room_for_the_header() -> None:

@@ -17,8 +17,8 @@ def isa_use(level: int) -> None: ...
 
 class Table:
     """One account table. ShapeError for a wrong length or number, OverflowError if a number does not fit its
-    field's width, Overloaded if lines_max is reached, MemoryError if the system has no more, InvariantViolation for
-    a snapshot out of turn."""
+    field's width, Overloaded if lines_max is reached, MemoryError if the system has no more,
+    InvariantViolation for a snapshot out of turn."""
 
     def __init__(
         self, lines_max: int, depth: int, bucket_key: _Bytes, address_key: _Bytes, seed: _Bytes

@@ -44,7 +44,7 @@ class Run(Source):
     def file_bytes(self) -> int: ...
 
 class Sources:
-    """Sources in order of time. StorageError names the file and the page that could not be read or written."""
+    """Sources in order of time. StorageError names the file and page that could not be read or written."""
 
     def __init__(self, sources: tuple[Source, ...]) -> None: ...
     @property

@@ -1,0 +1,79 @@
+"""A thread for work on files: writing checkpoints, merging index runs. One task at a time, in order.
+
+The tasks spend their time in system calls and native code, without the GIL; what they return is handed to
+the owner's thread, which alone touches the owner's state.
+"""
+
+import threading
+from collections import deque
+from collections.abc import Callable
+from queue import SimpleQueue
+from typing import Any, NamedTuple, TypeAlias
+
+Done: TypeAlias = Callable[[Any], None]
+
+
+class _Task(NamedTuple):
+    work: Callable[[], Any]
+    done: Done
+
+
+class Background:
+    """Runs tasks behind the owner's back. wake: called in the thread when a result waits for `collect`.
+
+    A task that raises has its error raised by `collect`: a bug, or a disk that fails.
+    """
+
+    def __init__(self, wake: Callable[[], None]) -> None:
+        self._wake = wake
+        self._tasks: SimpleQueue[_Task | None] = SimpleQueue()
+        self._results: deque[tuple[Done, Any, BaseException | None]] = deque()
+        self._settled = threading.Condition()
+        self._outstanding = 0
+        self._thread = threading.Thread(target=self._run, name="cherrydag-background", daemon=True)
+        self._thread.start()
+
+    def submit(self, work: Callable[[], Any], done: Done) -> None:
+        """Run `work` in the thread, then `done` with what it returned, from the owner's collect."""
+        self._outstanding += 1
+        self._tasks.put(_Task(work, done))
+
+    @property
+    def outstanding(self) -> int:
+        """Tasks whose result has not been collected."""
+        return self._outstanding
+
+    def collect(self) -> None:
+        """Hand over the results that wait. Raises the error of a task that failed."""
+        while self._results:
+            done, result, error = self._results.popleft()
+            self._outstanding -= 1
+            if error is not None:
+                raise error
+            done(result)
+
+    def drain(self) -> None:
+        """Block until nothing is outstanding, what the results lead to included."""
+        while self._outstanding:
+            with self._settled:
+                self._settled.wait_for(lambda: bool(self._results))
+            self.collect()
+
+    def close(self) -> None:
+        """Let the task under way finish, drop the others, end the thread. Idempotent."""
+        while not self._tasks.empty():
+            self._tasks.get_nowait()
+        self._tasks.put(None)
+        self._thread.join()
+
+    def _run(self) -> None:
+        while (task := self._tasks.get()) is not None:
+            result, error = None, None
+            try:
+                result = task.work()
+            except BaseException as caught:  # noqa: BLE001 - raised where the owner collects it
+                error = caught
+            with self._settled:
+                self._results.append((task.done, result, error))
+                self._settled.notify()
+            self._wake()

@@ -1,0 +1,148 @@
+"""The books: all that follows from the main chain. State, outcomes, indexes, and their checkpoints on disk.
+
+    commit → executor → outcome (store) → indexes → root, if a checkpoint is due
+                 └→ now and then the state, slice by slice, to a file: what a restart begins with
+
+One thread owns the books. What they hold is derived: whatever of it is lost or damaged is made again from
+the log.
+"""
+
+from collections import deque
+from collections.abc import Iterator, Sequence
+from typing import Final, NamedTuple
+
+import numpy as np
+
+from cherrydag.chain import Chain
+from cherrydag.consensus.effects import SubDag
+from cherrydag.errors import Overloaded, StorageError, invariant
+from cherrydag.execution.executor import CommitResult, Executor
+from cherrydag.execution.receipts import encode_receipts
+from cherrydag.payload import payload_ids
+from cherrydag.primitives import Digest
+from cherrydag.runtime.checkpointing import Checkpointing
+from cherrydag.runtime.index_keeper import IndexKeeper
+from cherrydag.storage.lmdb import LmdbStore
+from cherrydag.transaction import Octets, Words
+from cherrydag.vertex import Vertex
+
+REPLAY_COMMITS: Final = 16
+"""Commits that a replay reads from the log at a time."""
+
+
+class Executed(NamedTuple):
+    """A commit that has been executed. ids: of each vertex's transactions. receipts: as encode_receipts has
+    them. state_root: if a checkpoint follows."""
+
+    sub_dag: SubDag
+    result: CommitResult
+    ids: tuple[bytes, ...]
+    receipts: bytes
+    state_root: Digest | None
+
+    @property
+    def all_ids(self) -> bytes:
+        """Of all transactions, in the commit's order."""
+        return b"".join(self.ids)
+
+    @property
+    def all_statuses(self) -> Octets:
+        """Of all transactions, in the commit's order."""
+        return np.concatenate([*self.result.statuses, np.zeros(0, np.uint8)])
+
+    @property
+    def places(self) -> Words:
+        """Of all transactions, in the commit's order."""
+        return places_of(self.result.index, sum(map(len, self.result.statuses)))
+
+
+class _Unwritten(NamedTuple):
+    """An outcome that the store had no room for yet."""
+
+    commit_index: int
+    statuses: tuple[Octets, ...]
+    vertices: tuple[Vertex, ...]
+    receipts: bytes
+
+
+class Books:
+    """Executes commits in order and keeps what they lead to."""
+
+    def __init__(
+        self,
+        chain: Chain,
+        executor: Executor,
+        store: LmdbStore,
+        indexes: IndexKeeper,
+        checkpointing: Checkpointing,
+        checkpoint_commits: int,
+    ) -> None:
+        self.executor = executor
+        self.indexes = indexes
+        self.checkpointing = checkpointing
+        self._chain = chain
+        self._store = store
+        self._checkpoint_commits = checkpoint_commits
+        self._unwritten: deque[_Unwritten] = deque()
+        self.root_index = executor.commit_index
+
+    @property
+    def commit_index(self) -> int:
+        """Of the last commit in the books."""
+        return self.executor.commit_index
+
+    def apply(self, sub_dag: SubDag, ids: Sequence[bytes | None]) -> Executed:
+        """Execute the next commit. ids: of each vertex's transactions, None where nobody has them."""
+        commit, vertices = sub_dag.commit, sub_dag.vertices
+        result = self.executor.execute(sub_dag)
+        known = tuple(
+            payload_ids(vertex.payload, self._chain) if found is None else found
+            for vertex, found in zip(vertices, ids, strict=True)
+        )
+        receipts = encode_receipts(result.receipts)
+        self._unwritten.append(_Unwritten(commit.index, result.statuses, vertices, receipts))
+        self._write_outcomes()
+        self.indexes.add(commit.index, vertices, known, result.statuses)
+        self.checkpointing.count(sum(map(len, result.statuses)))
+        root = None
+        if commit.index % self._checkpoint_commits == 0:
+            root = self.root_now()
+            self.checkpointing.consider()
+        return Executed(sub_dag, result, known, receipts, root)
+
+    def root_now(self) -> Digest:
+        """The root of the state as it is; costs what changed since the last one."""
+        self.root_index = self.commit_index
+        return self.executor.state_root()
+
+    def replay(self) -> Iterator[int]:
+        """Execute the durable commits that the books do not have; yields the index of each."""
+        last = self._store.last_commit()
+        while last is not None and self.commit_index < last.index:
+            first = self.commit_index + 1
+            for commit in self._store.commits(first, first + REPLAY_COMMITS - 1):
+                vertices = [vertex for vertex in self._store.vertices(commit.vertices) if vertex is not None]
+                invariant(len(vertices) == len(commit.vertices), "a stored commit has its vertices")
+                self.apply(SubDag(commit, tuple(vertices)), [None] * len(vertices))
+                yield commit.index
+            if self.commit_index < first:
+                raise StorageError(f"the log has no commit {first}, but its last is {last.index}")
+
+    def on_store_progress(self) -> None:
+        """The store has room again, or something is durable."""
+        self._write_outcomes()
+        self.checkpointing.on_store_progress()
+
+    def _write_outcomes(self) -> None:
+        while self._unwritten:
+            try:
+                batch = self._store.write_outcome(*self._unwritten[0])
+            except Overloaded:
+                return
+            self.checkpointing.outcome_batch = batch
+            self._unwritten.popleft()
+
+
+def places_of(commit_index: int, count: int) -> Words:
+    """Numbers of the places of a commit's transactions."""
+    return np.arange(count, dtype=np.uint64) + np.uint64(commit_index << 32)

@@ -1,0 +1,185 @@
+"""The folder of a node: what lies where, and how a new one comes to be.
+
+genesis.toml    the chain's start; its digest is the chain's identity
+keys/           the keystore: "validator", and of a solo chain "treasury"
+sign-state      what the validator's key has signed; apart from the data, so that losing them loses no vote
+data/           the store, and data/derived what a restart begins with
+"""
+
+import os
+import secrets
+import shutil
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from cherrydag import genesis_file
+from cherrydag.address import Network
+from cherrydag.consensus.main_chain import ChainParams
+from cherrydag.errors import ConfigError, StorageError
+from cherrydag.genesis import Allocation, Genesis, LedgerParams, Validator
+from cherrydag.keystore import Keystore
+from cherrydag.primitives import Amount, PublicKey, Stake, TimestampMs
+from cherrydag.signing import KeyPair
+from cherrydag.storage.lmdb import LmdbStore
+from cherrydag.storage.sign_state import SignKey, SignStateFile
+
+GENESIS: Final = "genesis.toml"
+KEYS: Final = "keys"
+SIGN_STATE: Final = "sign-state"
+DATA: Final = "data"
+
+VALIDATOR: Final = "validator"
+TREASURY: Final = "treasury"
+
+COIN: Final = 10**18
+"""Smallest units of one native coin."""
+
+SOLO_SUPPLY: Final = Amount(10**9 * COIN)
+"""What the treasury of a new solo chain begins with, unless it is told otherwise."""
+
+
+SOLO_CHECKPOINT_COMMITS: Final = 32
+"""Commits between two roots of a solo chain: under load each has thousands of transactions, and what changes
+again before the next root is hashed once. A proof that is asked for in between makes a root of its own."""
+
+
+@dataclass(frozen=True, slots=True)
+class Home:
+    """A node's folder, which exists and is complete. Its keys have no password unless one is given."""
+
+    folder: Path
+    genesis: Genesis
+
+    @classmethod
+    def load(cls, folder: Path) -> "Home":
+        """The home in a folder. ConfigError if it is none, or its genesis is wrong."""
+        path = folder / GENESIS
+        if not path.is_file():
+            raise ConfigError(f"{folder}: there is no {GENESIS}, so this is no ledger's folder")
+        return cls(folder, genesis_file.load(path))
+
+    @property
+    def data(self) -> Path:
+        """Folder of the store."""
+        return self.folder / DATA
+
+    @property
+    def keystore(self) -> Keystore:
+        """The node's keys."""
+        return Keystore(self.folder / KEYS)
+
+    def key(self, name: str, password: str | None = None) -> KeyPair:
+        """One of them."""
+        return self.keystore.load(name, password)
+
+    def sign_key(self, public_key: PublicKey) -> SignKey:
+        """What its sign-state file is bound to."""
+        committee = self.genesis.committee()
+        return SignKey(self.genesis.digest, committee.epoch, public_key)
+
+    def sign_state(self, public_key: PublicKey) -> SignStateFile:
+        """The validator's sign-state file. StorageError if it is missing: a key may have signed before."""
+        return SignStateFile(self.folder / SIGN_STATE, self.sign_key(public_key))
+
+
+def is_home(folder: Path) -> bool:
+    """Whether a ledger's folder is there."""
+    return (folder / GENESIS).is_file()
+
+
+def create_solo(
+    folder: Path,
+    *,
+    created_ms: TimestampMs,
+    supply: Amount = SOLO_SUPPLY,
+    modules: Iterable[str] = (),
+    name: str = "solo",
+    network: Network = Network.DEV,
+    allocations: Iterable[Allocation] = (),
+) -> Home:
+    """Make the folder of a chain with one validator. All of it is there afterwards, or nothing.
+
+    allocations: who begins with what; without any, the supply goes to a new key, "treasury".
+    Raises ConfigError if the folder is there and not empty, or a value is out of range.
+    """
+    with _made_whole(folder) as unfinished:
+        keystore = Keystore(unfinished / KEYS)
+        validator = keystore.create(VALIDATOR, None)
+        owners = tuple(allocations)
+        if not owners:
+            owners = (Allocation(keystore.create(TREASURY, None).address, supply),)
+        genesis = Genesis(
+            name,
+            network,
+            created_ms,
+            (Validator(VALIDATOR, validator.public_key, Stake(1)),),
+            owners,
+            tuple(modules),
+            ChainParams(checkpoint_commits=SOLO_CHECKPOINT_COMMITS),
+            LedgerParams(),
+        )
+        complete(Home(unfinished, genesis), validator.public_key)
+    return Home(folder, genesis)
+
+
+def complete(home: Home, validator: PublicKey | None) -> None:
+    """Write what a home whose keys are made still lacks. validator: a key that has never signed."""
+    if validator is not None:
+        SignStateFile(home.folder / SIGN_STATE, home.sign_key(validator), create=True).close()
+    path = home.folder / GENESIS
+    path.write_text(genesis_file.dumps(home.genesis))
+    _sync(path)
+    _sync(home.folder)
+
+
+def copy_home(home: Home, store: LmdbStore, target: Path) -> None:
+    """Copy a home whose store is in use, keys included, so that it can be opened at the new place.
+
+    The sign-state comes last: it is at least as high as what the copied log has.
+    """
+    with _made_whole(target) as unfinished:
+        store.backup(unfinished / DATA)
+        shutil.copytree(home.folder / KEYS, unfinished / KEYS)
+        shutil.copyfile(home.folder / SIGN_STATE, unfinished / SIGN_STATE)
+        (unfinished / SIGN_STATE).chmod(0o600)
+        shutil.copyfile(home.folder / GENESIS, unfinished / GENESIS)
+        for path in sorted(unfinished.rglob("*")):
+            _sync(path)
+
+
+class _made_whole:  # noqa: N801 - a context manager, used like a function
+    """A folder that gets its name when the block has ended well."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._unfinished = folder.with_name(f".{folder.name}.{secrets.token_hex(4)}.new")
+
+    def __enter__(self) -> Path:
+        if self._folder.exists() and (not self._folder.is_dir() or any(self._folder.iterdir())):
+            raise ConfigError(f"{self._folder}: it is there already, and neither a ledger's folder nor empty")
+        try:
+            self._unfinished.mkdir(mode=0o700, parents=True)
+        except OSError as error:
+            raise StorageError(f"{self._unfinished}: {error.strerror}") from error
+        return self._unfinished
+
+    def __exit__(self, kind: object, error: object, trace: object) -> None:
+        if kind is not None:
+            shutil.rmtree(self._unfinished, ignore_errors=True)
+            return
+        try:
+            self._unfinished.rename(self._folder)
+            _sync(self._folder.parent)
+        except OSError as refused:
+            shutil.rmtree(self._unfinished, ignore_errors=True)
+            raise StorageError(f"{self._folder}: {refused.strerror}") from refused
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,351 @@
+"""A node on an event loop: its effects performed, its inputs fed. The only place where they meet.
+
+    store's descriptor ─→ on_persisted ─┐
+    verifier's results ─→ on_verified ──┤→ node → effects, in order: Persist → store · Verify → workers
+    peers' messages ────→ on_message ───┤                            Execute → books · Send → network
+    timer ──────────────→ on_tick ──────┘
+
+Everything runs on the loop's thread. An error that is not a client's or a peer's stops the host: it tells
+`on_failure`, performs nothing more, and what is durable stays as it is.
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from cherrydag.commit import CheckpointCertificate, Commit
+from cherrydag.consensus.effects import (
+    Broadcast,
+    Certified,
+    Diverged,
+    Execute,
+    Lost,
+    Persist,
+    Relay,
+    Report,
+    SubDag,
+)
+from cherrydag.errors import Overloaded
+from cherrydag.gossip.effects import Penalise, Send, Verify
+from cherrydag.gossip.messages import Message
+from cherrydag.node import Node, NodeEffect
+from cherrydag.primitives import Digest, Peer, TimestampMs
+from cherrydag.refs import AnyRef
+from cherrydag.runtime.books import Books, Executed
+from cherrydag.runtime.clock import Clock
+from cherrydag.runtime.verification import Verifier
+from cherrydag.storage.lmdb import LmdbStore
+from cherrydag.vertex import OperatorVertex, ValidatorVertex, Vertex
+
+IDS_MAX = 1 << 14
+"""Vertices whose transaction ids are kept until their commit; those of others are hashed again."""
+
+_CLOCK_S = 1.0
+"""How often the wall clock is looked at."""
+
+
+class Network(Protocol):
+    """The peers of a node, as its host speaks to them."""
+
+    def send(self, peer: Peer, message: Message) -> None:
+        """Send to one peer; dropped if it is not connected."""
+
+    def broadcast(self, vertex: ValidatorVertex) -> None:
+        """Send our own vertex to all that are connected."""
+
+    def relay(self, vertex: OperatorVertex, source: Peer) -> None:
+        """Send an operator's vertex to those that should have it, but not to where it came from."""
+
+    def penalise(self, peer: Peer, code: str, reason: str) -> None:
+        """A peer broke a rule."""
+
+
+class NoPeers:
+    """The network of a solo chain."""
+
+    def send(self, peer: Peer, message: Message) -> None:
+        """There is nobody."""
+
+    def broadcast(self, vertex: ValidatorVertex) -> None:
+        """There is nobody."""
+
+    def relay(self, vertex: OperatorVertex, source: Peer) -> None:
+        """There is nobody."""
+
+    def penalise(self, peer: Peer, code: str, reason: str) -> None:
+        """There is nobody."""
+
+
+class Listener(Protocol):
+    """Who is told what becomes of commits and vertices."""
+
+    def on_sequenced(self, commit: Commit, ids: Sequence[bytes | None]) -> None:
+        """The main chain has a commit, not durable yet. ids: of each vertex's transactions, if known."""
+
+    def on_executed(self, executed: Executed) -> None:
+        """A durable commit has been executed."""
+
+    def on_lost(self, vertices: Sequence[Vertex]) -> None:
+        """These were dropped uncommitted."""
+
+    def on_failure(self, error: BaseException) -> None:
+        """The host has stopped."""
+
+
+@dataclass(slots=True)
+class HostStats:
+    """Counters since the start. execution_waiting: commits that are durable and not executed yet."""
+
+    commits: int = 0
+    vertices_verified: int = 0
+    vertices_refused: int = 0
+    lost: int = 0
+    equivocations: int = 0
+    penalties: int = 0
+    store_full: int = 0
+    execution_waiting: int = 0
+    reports: deque[Report] = field(default_factory=lambda: deque(maxlen=64))
+
+
+class Host:
+    """Runs one node on the running event loop, from start() to stop().
+
+    issued: the ids of the transactions in a payload of ours, by its root.
+    """
+
+    def __init__(
+        self,
+        node: Node,
+        store: LmdbStore,
+        books: Books,
+        verifier: Verifier,
+        network: Network,
+        listener: Listener,
+        clock: Clock,
+        issued: Callable[[Digest], bytes | None],
+    ) -> None:
+        self.node = node
+        self.store = store
+        self.books = books
+        self.stats = HostStats()
+        self.certificate: CheckpointCertificate | None = None
+        self.diverged: Diverged | None = None
+        self._verifier = verifier
+        self._network = network
+        self._listener = listener
+        self._clock = clock
+        self._issued = issued
+        self._me = node.me
+        self._loop = asyncio.get_running_loop()
+        self._perform: dict[type, Callable[[Any], None]] = {
+            Persist: self._persist,
+            Execute: self._execute,
+            Verify: self._verify,
+            Broadcast: lambda effect: self._network.broadcast(effect.vertex),
+            Send: lambda effect: self._network.send(effect.peer, effect.message),
+            Relay: lambda effect: self._network.relay(effect.vertex, effect.source),
+            Lost: self._lose,
+            Report: self._report,
+            Penalise: self._penalise,
+            Certified: self._certify,
+            Diverged: self._diverge,
+        }
+        self._ids: dict[Digest, bytes] = {}
+        self._unwritten: deque[Persist] = deque()
+        self._executing: deque[SubDag] = deque()
+        self._is_executing = False
+        self._timer: asyncio.TimerHandle | None = None
+        self._timer_ms: int | None = None
+        self._clock_timer: asyncio.TimerHandle | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._is_running = False
+        self._failure: BaseException | None = None
+
+    # Life
+
+    def start(self) -> None:
+        """Begin where the store and the books left off."""
+        self._is_running = True
+        self._loop.add_reader(self.store.fileno(), self._on_store)
+        self._look_at_clock()
+        self.step(self.node.start, self._clock.now_ms(), self.books.commit_index)
+
+    def stop(self) -> None:
+        """Perform nothing more. What is queued for the store is for its close to write. Idempotent."""
+        if not self._is_running:
+            return
+        self._is_running = False
+        self._loop.remove_reader(self.store.fileno())
+        for timer in (self._timer, self._clock_timer):
+            if timer is not None:
+                timer.cancel()
+        for task in self._tasks:
+            task.cancel()
+
+    @property
+    def failure(self) -> BaseException | None:
+        """Why the host has stopped by itself; None if it has not."""
+        return self._failure
+
+    @property
+    def wall_ms(self) -> TimestampMs:
+        """Unix time."""
+        return self._clock.wall_ms()
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether nothing waits to be written or executed."""
+        return not (self._unwritten or self._executing or self._is_executing or self.store.info().queued)
+
+    # Inputs
+
+    def step(self, call: Callable[..., list[NodeEffect]], *arguments: object) -> None:
+        """Feed one input and do all that follows from it."""
+        if not self._is_running:
+            return
+        try:
+            for effect in call(*arguments):
+                handler = self._perform.get(type(effect))
+                if handler is not None:
+                    handler(effect)
+            self._arm()
+        except Exception as error:  # noqa: BLE001 - the loop's edge: the host stops and says why
+            self.fail(error)
+
+    def on_payload(self) -> None:
+        """The payload source has something."""
+        self.step(self.node.on_payload, self._clock.now_ms())
+
+    def fail(self, error: BaseException) -> None:
+        """Stop for good: the state of this process cannot be trusted, or the disk does not take it."""
+        if self._failure is None:
+            self._failure = error
+            self.stop()
+            self._listener.on_failure(error)
+
+    # Effects
+
+    def _persist(self, effect: Persist) -> None:
+        for vertex in effect.vertices:
+            if isinstance(vertex, ValidatorVertex) and vertex.author == self._me:
+                self.remember(vertex.digest, self._issued(vertex.payload.root) or b"")
+        self._unwritten.append(effect)
+        self._write()
+        for commit in effect.commits:
+            self._listener.on_sequenced(commit, [self._ids_of(ref) for ref in commit.vertices])
+
+    def _write(self) -> None:
+        while self._unwritten:
+            try:
+                self.store.write(self._unwritten[0])
+            except Overloaded:  # the disk is behind: on its next news
+                self.stats.store_full += 1
+                return
+            self._unwritten.popleft()
+
+    def _on_store(self) -> None:
+        try:
+            ticket = self.store.collect()
+            self._write()
+            self.books.on_store_progress()
+        except Exception as error:  # noqa: BLE001 - the loop's edge
+            self.fail(error)
+            return
+        self.step(self.node.on_persisted, ticket, self._clock.now_ms())
+
+    def _verify(self, effect: Verify) -> None:
+        task = self._loop.create_task(self._verified(effect.job, effect.vertices))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _verified(self, job: int, vertices: tuple[Vertex, ...]) -> None:
+        try:
+            verdicts = await self._verifier.vertices(vertices)
+        except Exception as error:  # noqa: BLE001 - the loop's edge
+            self.fail(error)
+            return
+        for vertex, verdict in zip(vertices, verdicts, strict=True):
+            if verdict.fault is None:
+                self.stats.vertices_verified += 1
+                self.remember(vertex.digest, verdict.ids)
+            else:
+                self.stats.vertices_refused += 1
+        self.step(self.node.on_verified, job, [verdict.fault for verdict in verdicts], self._clock.now_ms())
+
+    def remember(self, digest: Digest, ids: bytes) -> None:
+        """Keep the ids of a vertex's transactions until it is committed or lost."""
+        if ids and len(self._ids) < IDS_MAX:
+            self._ids[digest] = ids
+
+    def _ids_of(self, ref: AnyRef) -> bytes | None:
+        return self._ids.get(ref.digest)
+
+    def _execute(self, effect: Execute) -> None:
+        self._executing.append(effect.sub_dag)
+        self.stats.execution_waiting = len(self._executing)
+        if not self._is_executing:
+            self._is_executing = True
+            self._loop.call_soon(self._execute_next)
+
+    def _execute_next(self) -> None:
+        """One commit at a time, so that the loop turns in between."""
+        if not self._is_running:
+            return
+        sub_dag = self._executing.popleft()
+        commit = sub_dag.commit
+        try:
+            executed = self.books.apply(sub_dag, [self._ids.pop(ref.digest, None) for ref in commit.vertices])
+            self._listener.on_executed(executed)
+        except Exception as error:  # noqa: BLE001 - the loop's edge
+            self.fail(error)
+            return
+        self.stats.commits += 1
+        self.stats.execution_waiting = len(self._executing)
+        self._is_executing = bool(self._executing)
+        if self._is_executing:
+            self._loop.call_soon(self._execute_next)
+        self.step(self.node.on_executed, commit.index, executed.state_root, self._clock.now_ms())
+
+    def _lose(self, effect: Lost) -> None:
+        self.stats.lost += len(effect.vertices)
+        for vertex in effect.vertices:
+            self._ids.pop(vertex.digest, None)
+        self._listener.on_lost(effect.vertices)
+
+    def _report(self, effect: Report) -> None:
+        self.stats.equivocations += 1
+        self.stats.reports.append(effect)
+
+    def _penalise(self, effect: Penalise) -> None:
+        self.stats.penalties += 1
+        self._network.penalise(effect.peer, effect.code, effect.reason)
+
+    def _certify(self, effect: Certified) -> None:
+        self.certificate = effect.certificate
+
+    def _diverge(self, effect: Diverged) -> None:
+        self.diverged = effect
+
+    # Time
+
+    def _arm(self) -> None:
+        wake_ms = self.node.wake_at_ms
+        if wake_ms == self._timer_ms:
+            return
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        self._timer_ms = wake_ms
+        if wake_ms is not None:
+            late_ms = max(0, wake_ms - self._clock.now_ms())
+            self._timer = self._loop.call_later(late_ms / 1000, self._tick)
+
+    def _tick(self) -> None:
+        self._timer = self._timer_ms = None
+        self.step(self.node.on_tick, self._clock.now_ms())
+
+    def _look_at_clock(self) -> None:
+        self.node.set_clock(self._clock.wall_offset_ms())
+        self._clock_timer = self._loop.call_later(_CLOCK_S, self._look_at_clock)

@@ -1,0 +1,167 @@
+"""The indexes of the main chain, transaction id -> place and account -> places, and their work on files."""
+
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Final, NamedTuple
+
+import numpy as np
+
+from cherrydag.address import addresses_of
+from cherrydag.crypto import DIGEST_BYTES
+from cherrydag.errors import Overloaded, invariant
+from cherrydag.execution.body import ZERO_ADDRESS
+from cherrydag.execution.module import CHARGED
+from cherrydag.primitives import Address, Digest
+from cherrydag.runtime.background import Background
+from cherrydag.storage.run_index import Job, RunIndex
+from cherrydag.transaction import Octets, Records, Words
+from cherrydag.vertex import Vertex
+
+KEY_BYTES: Final = 16
+"""Bytes of an id or an address that are its key: too many for anybody to find two that share them."""
+
+TRANSACTIONS: Final = "transactions"
+ACCOUNTS: Final = "accounts"
+
+_COPIES: Final = 16
+
+_IS_CHARGED: Final = np.isin(np.arange(256), CHARGED)
+_ZERO_KEY: Final = np.frombuffer(ZERO_ADDRESS[:KEY_BYTES], np.uint8)
+
+
+class Place(NamedTuple):
+    """Where a transaction stands: its commit, and its number among the transactions of that."""
+
+    commit_index: int
+    position: int
+
+    @classmethod
+    def of(cls, number: int) -> "Place":
+        """From index << 32 | position."""
+        return cls(number >> 32, number & 0xFFFF_FFFF)
+
+    @property
+    def number(self) -> int:
+        """As one integer: places sort as the main chain orders them."""
+        return self.commit_index << 32 | self.position
+
+
+class IndexKeeper:
+    """Both indexes of one ledger. on_sealed: called with the names of the files once a seal is complete."""
+
+    def __init__(self, folder: Path, runs: Mapping[str, Sequence[str]], background: Background) -> None:
+        self._background = background
+        self._indexes = {
+            name: RunIndex(folder, name, runs.get(name, ())) for name in (TRANSACTIONS, ACCOUNTS)
+        }
+        self._busy: set[str] = set()
+        self._unsealed: list[str] = []
+        self._sealed: dict[str, tuple[str, ...]] = {}
+        self._on_sealed: Callable[[Mapping[str, tuple[str, ...]]], None] | None = None
+
+    def add(
+        self, commit_index: int, vertices: Sequence[Vertex], ids: Sequence[bytes], statuses: Sequence[Octets]
+    ) -> None:
+        """Index a commit: each transaction by its id; by its sender and recipient if it left a trace."""
+        filled = [row for row, vertex in enumerate(vertices) if len(vertex.payload)]
+        if not filled:
+            return
+        records = _joined([vertices[row].payload.records for row in filled])
+        of_row = np.concatenate([statuses[row] for row in filled])
+        keys = np.frombuffer(b"".join(ids[row] for row in filled), np.uint8).reshape(-1, DIGEST_BYTES)
+        places = np.arange(len(records), dtype=np.uint64) + np.uint64(commit_index << 32)
+        self._put(TRANSACTIONS, np.ascontiguousarray(keys[:, :KEY_BYTES]), places)
+        charged = _IS_CHARGED[of_row]
+        if not charged.all():
+            records, places = records[charged], places[charged]
+        senders = addresses_of(np.ascontiguousarray(records["sender"]))[:, :KEY_BYTES]
+        recipients = records["recipient"][:, :KEY_BYTES]
+        is_other = (recipients != senders).any(axis=1) & (recipients != _ZERO_KEY).any(axis=1)
+        both = np.concatenate([senders, recipients[is_other]])
+        self._put(ACCOUNTS, both, np.concatenate([places, places[is_other]]))
+
+    def find(self, transaction_id: Digest) -> Iterator[Place]:
+        """Where the transaction and copies of it stand, first to last."""
+        index, after = self._indexes[TRANSACTIONS], -1
+        while found := index.page(transaction_id[:KEY_BYTES], after=after, limit=_COPIES):
+            yield from map(Place.of, found)
+            after = found[-1]
+            if len(found) < _COPIES:
+                return
+
+    def history(self, address: Address, before: int | None, limit: int) -> list[Place]:
+        """Places of an account's transactions, newest first. before: only those below this number."""
+        found = self._indexes[ACCOUNTS].page(address[:KEY_BYTES], before=before, limit=limit)
+        return [Place.of(number) for number in found]
+
+    # Files
+
+    @property
+    def is_quiet(self) -> bool:
+        """Whether no work on files is under way, so that `seal` can begin."""
+        return not (self._busy or self._unsealed)
+
+    def seal(self, on_sealed: Callable[[Mapping[str, tuple[str, ...]]], None]) -> None:
+        """Put all that is indexed now into files, and tell their names. Only while it is quiet."""
+        invariant(self.is_quiet, "an index does one piece of work at a time")
+        self._on_sealed = on_sealed
+        self._sealed = {}
+        self._unsealed = list(self._indexes)
+        for name in list(self._indexes):
+            job = self._indexes[name].seal()
+            if job is None:
+                self._seal_done(name)
+            else:
+                self._start(name, job, partial(self._seal_done, name))
+
+    def discard(self, keep: Mapping[str, Collection[str]]) -> None:
+        """Delete the files that are neither in use nor to be kept."""
+        for name, index in self._indexes.items():
+            index.discard(keep.get(name, ()))
+
+    def memory_bytes(self) -> int:
+        """What both take in memory."""
+        return sum(index.stats().memory_bytes for index in self._indexes.values())
+
+    def close(self) -> None:
+        """Let the files go."""
+        for index in self._indexes.values():
+            index.close()
+
+    def _put(self, name: str, keys: Octets, places: Words) -> None:
+        index = self._indexes[name]
+        try:
+            index.add(keys, places)
+        except Overloaded:  # the disk is far behind: wait for it here, as nothing else would
+            self._background.drain()
+            index.add(keys, places)
+        self._work(name)
+
+    def _work(self, name: str) -> None:
+        if name in self._busy or self._unsealed:
+            return
+        job = self._indexes[name].job()
+        if job is not None:
+            self._start(name, job, partial(self._work, name))
+
+    def _start(self, name: str, job: Job, then: Callable[[], None]) -> None:
+        self._busy.add(name)
+
+        def done(_: object) -> None:
+            self._busy.discard(name)
+            self._indexes[name].adopt(job)
+            then()
+
+        self._background.submit(job.run, done)
+
+    def _seal_done(self, name: str) -> None:
+        self._sealed[name] = self._indexes[name].runs
+        self._unsealed.remove(name)
+        if not self._unsealed and self._on_sealed is not None:
+            on_sealed, self._on_sealed = self._on_sealed, None
+            on_sealed(self._sealed)
+
+
+def _joined(parts: Sequence[Records]) -> Records:
+    return parts[0] if len(parts) == 1 else np.concatenate(parts)

@@ -1,0 +1,246 @@
+"""A ledger put together from its folder, on the running event loop, and taken apart again."""
+
+import asyncio
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+from cherrydag.commit import Checkpoint, CheckpointCertificate, CheckpointSignature
+from cherrydag.consensus.ports import SignMark, SignState
+from cherrydag.consensus.timing import Timing
+from cherrydag.errors import ConfigError, invariant
+from cherrydag.execution.catalogue import modules_of
+from cherrydag.execution.module import ModuleRegistry
+from cherrydag.mempool import Mempool, MempoolLimits, MempoolSource
+from cherrydag.node import Node, NodeConfig
+from cherrydag.primitives import ValidatorIndex
+from cherrydag.runtime.background import Background
+from cherrydag.runtime.books import Books
+from cherrydag.runtime.checkpointing import TRANSACTIONS, Checkpointing
+from cherrydag.runtime.clock import Clock
+from cherrydag.runtime.home import VALIDATOR, Home, copy_home
+from cherrydag.runtime.host import Host, Network, NoPeers
+from cherrydag.runtime.lookups import Lookups
+from cherrydag.runtime.restoring import restore
+from cherrydag.runtime.service import Service, ServiceLimits
+from cherrydag.runtime.verification import Verifier
+from cherrydag.runtime.workers import WorkerPool
+from cherrydag.signing import ValidatorSigner
+from cherrydag.storage.generation import DERIVED
+from cherrydag.storage.lmdb import LmdbStore
+from cherrydag.storage.schema import Identity
+from cherrydag.storage.values import StoreOptions
+from cherrydag.verify import EpochRules
+
+_SEED_BYTES: Final = 16
+_REPLAY_TURNS: Final = 8  # commits between two turns of the loop
+
+
+class NeverSigned:
+    """consensus.ports.SignState of a node that is no validator."""
+
+    def load(self) -> SignMark | None:
+        """Nothing."""
+        return None
+
+    def record(self, mark: SignMark) -> None:
+        """InvariantViolation: it signs no vertex."""
+        invariant(False, "only a validator signs vertices", mark=mark)
+
+
+Progress = Callable[[int, int], None]
+"""Called as (commits executed, commits in the log) while a start replays the log."""
+
+
+@dataclass(frozen=True, slots=True)
+class LedgerOptions:
+    """How a ledger runs; none of it is a rule of its chain.
+
+    verify_threads: native workers; 0: one less than there are cores, two at least. checkpoint_transactions:
+    between two checkpoints on disk: a restart replays as many at most.
+    """
+
+    verify_threads: int = 0
+    checkpoint_transactions: int = TRANSACTIONS
+    mempool: MempoolLimits = field(default_factory=MempoolLimits)
+    store: StoreOptions = field(default_factory=StoreOptions)
+    timing: Timing = field(default_factory=Timing)
+    service: ServiceLimits = field(default_factory=ServiceLimits)
+
+
+class Running:
+    """A ledger that is open. notes: what of its derived state could not be used at the start, and why."""
+
+    def __init__(self, home: Home) -> None:
+        self.home = home
+        self.notes: tuple[str, ...] = ()
+        self.replayed = 0
+        self.background: Background
+        self.store: LmdbStore
+        self.books: Books
+        self.host: Host | None = None
+        self.service: Service
+        self.lookups: Lookups
+        self.pool: WorkerPool
+        self._closers: list[Callable[[], object]] = []
+        self._is_closed = False
+
+    def on_close(self, closer: Callable[[], object]) -> None:
+        """Something to let go of, before all that was opened before it."""
+        self._closers.append(closer)
+
+    def collect(self) -> None:
+        """Take what the background has done."""
+        try:
+            self.background.collect()
+        except Exception as error:
+            if self.host is None:
+                raise
+            self.host.fail(error)
+
+    async def backup(self, folder: Path) -> int:
+        """Copy the ledger to a new folder while it goes on; index of the last commit that is surely in it."""
+        if folder.exists() and any(folder.iterdir()):
+            raise ConfigError(f"{folder}: it is there already, and not empty")
+        last = self.store.last_commit()
+        done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self.background.submit(lambda: copy_home(self.home, self.store, folder), done.set_result)
+        await done
+        return last.index if last else 0
+
+    async def close(self) -> None:
+        """Write what waits and let everything go. Idempotent."""
+        if self._is_closed:
+            return
+        self._is_closed = True
+        errors = []
+        while self._closers:
+            try:
+                self._closers.pop()()
+            except Exception as error:  # noqa: BLE001 - the rest must be closed all the same
+                errors.append(error)
+        await asyncio.sleep(0)  # what was cancelled ends
+        if errors:
+            raise errors[0]
+
+
+async def open_ledger(
+    home: Home,
+    options: LedgerOptions | None = None,
+    network: Network | None = None,
+    progress: Progress | None = None,
+) -> Running:
+    """Open the ledger in a home: recover, replay what no checkpoint has, begin.
+
+    Raises StorageError if the log cannot be trusted, ConfigError if keys or genesis do not fit.
+    """
+    running = Running(home)
+    try:
+        await _open(running, options or LedgerOptions(), network or NoPeers(), progress)
+    except BaseException:
+        await running.close()
+        raise
+    return running
+
+
+async def _open(
+    running: Running, options: LedgerOptions, network: Network, progress: Progress | None
+) -> None:
+    home, genesis = running.home, running.home.genesis
+    chain, committee = genesis.chain(), genesis.committee()
+    registry = ModuleRegistry(modules_of(genesis.modules))
+    rules = EpochRules.of(chain, committee, kinds=registry.kinds)
+    identity = Identity(genesis.digest, committee.epoch)
+    loop = asyncio.get_running_loop()
+    seed = os.urandom(_SEED_BYTES)
+
+    signer = ValidatorSigner(home.key(VALIDATOR))
+    keys = [member.public_key for member in committee.members]
+    me = ValidatorIndex(keys.index(signer.public_key)) if signer.public_key in keys else None
+    sign_state: SignState = NeverSigned()
+    if me is not None:
+        sign_state = home.sign_state(signer.public_key)
+        running.on_close(sign_state.close)
+    store = running.store = LmdbStore(home.data, identity, options.store)
+    running.on_close(store.close)
+
+    derived = home.data / DERIVED
+    derived.mkdir(exist_ok=True)
+    background = running.background = Background(lambda: _call_soon(loop, running.collect))
+    running.on_close(background.close)
+
+    last = store.last_commit()
+    restored = restore(
+        genesis, lambda: modules_of(genesis.modules), seed, derived, last.index if last else 0, background
+    )
+    running.notes = restored.notes
+    running.on_close(restored.indexes.close)
+    executor, accounts = restored.state
+    checkpointing = Checkpointing(
+        derived,
+        identity,
+        executor,
+        restored.indexes,
+        store,
+        background,
+        options.checkpoint_transactions,
+        restored.kept,
+    )
+    running.on_close(checkpointing.abandon)
+    params = genesis.chain_params
+    books = running.books = Books(
+        chain, executor, store, restored.indexes, checkpointing, params.checkpoint_commits
+    )
+    await _replay(running, progress)
+
+    pool = running.pool = WorkerPool(options.verify_threads or max(2, (os.cpu_count() or 2) - 1))
+    running.on_close(lambda: pool.close(drain=False))
+    verifier = Verifier(rules, pool)
+    mempool = Mempool(options.mempool, seed)
+    source = MempoolSource(mempool, chain)
+    config = NodeConfig(rules, me, params, options.timing, os.urandom(_SEED_BYTES))
+    node = Node(config, signer, sign_state, source, store)
+
+    def certificate() -> CheckpointCertificate | None:
+        """Of the state that the trees stand for; a solo chain signs whatever state there is now."""
+        if me is None or len(committee) > 1:
+            found = host.certificate
+            return found if found is not None and found.checkpoint.index == books.root_index else None
+        newest = store.last_commit() if books.commit_index else None
+        if newest is None or newest.index != books.commit_index:
+            return None
+        root = books.root_now()
+        checkpoint = Checkpoint(genesis.digest, committee.epoch, newest.index, newest.digest, root)
+        signature = CheckpointSignature(me, signer.sign(checkpoint.signing_digest(chain)))
+        return CheckpointCertificate(checkpoint, (signature,))
+
+    service = running.service = Service(rules, mempool, source, verifier, options.service)
+    running.on_close(service.close)
+    host = running.host = Host(node, store, books, verifier, network, service, Clock(), source.issued)
+    running.on_close(host.stop)
+
+    running.lookups = Lookups(rules, accounts, books, store, certificate)
+    service.attach(host, running.lookups)
+    host.start()
+
+
+async def _replay(running: Running, progress: Progress | None) -> None:
+    """Execute what the log has beyond the checkpoint, turn by turn, so that the loop stays alive."""
+    books, last = running.books, running.store.last_commit()
+    replayed: Iterator[int] = books.replay()
+    for index in replayed:
+        running.replayed += 1
+        if running.replayed % _REPLAY_TURNS == 0:
+            running.collect()
+            running.store.collect()
+            books.on_store_progress()
+            if progress is not None and last is not None:
+                progress(index, last.index)
+            await asyncio.sleep(0)
+
+
+def _call_soon(loop: asyncio.AbstractEventLoop, call: Callable[[], None]) -> None:
+    if not loop.is_closed():
+        loop.call_soon_threadsafe(call)

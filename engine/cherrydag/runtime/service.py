@@ -1,0 +1,343 @@
+"""The ledger as a service on an event loop: what clients may ask, whatever carries their questions.
+
+submit → structural checks → ids → signatures, on the workers → mempool → our next vertex. What becomes of a
+transaction comes back through the tag that the mempool keeps with it. Reads are in `lookups`.
+"""
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final, NamedTuple, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+from cherrydag.commit import Commit
+from cherrydag.crypto import DIGEST_BYTES
+from cherrydag.errors import Closed, Overloaded, Rejected
+from cherrydag.execution.accounts import Status
+from cherrydag.mempool import AddStatus, Mempool, MempoolSource, Presence
+from cherrydag.params import BODY_BYTES_MAX, VALID_FOREVER
+from cherrydag.payload import body_offsets
+from cherrydag.primitives import Digest
+from cherrydag.runtime.books import Executed, places_of
+from cherrydag.runtime.host import Host
+from cherrydag.runtime.lookups import Lookups
+from cherrydag.runtime.submissions import (
+    ROWS_MAX,
+    SIGNATURE_CODE,
+    Phase,
+    Submission,
+    Tracker,
+    code_of_fault,
+)
+from cherrydag.runtime.verification import Signatures, Verifier
+from cherrydag.transaction import Bytes, Octets, Records, Words, check_records, transaction_ids
+from cherrydag.verify import EpochRules
+from cherrydag.vertex import Vertex
+
+SLICE: Final = 4096
+"""Transactions of a submission that are checked and admitted at a time."""
+
+SLICES_AHEAD: Final = 4
+"""Slices of one submission whose signatures are being checked at a time."""
+
+Mask: TypeAlias = npt.NDArray[np.bool_]
+
+_SWEEP_S: Final = 1.0
+"""How often expired transactions are looked for."""
+
+_TRANSIENT: Final = np.isin(np.arange(256), (AddStatus.SENDER_FULL, AddStatus.FULL))
+"""Refusals that the next commit may lift."""
+
+
+@dataclass(frozen=True, slots=True)
+class ServiceLimits:
+    """submissions_max: open at a time. fee_min: least fee that this node admits."""
+
+    submissions_max: int = 1 << 16
+    fee_min: int = 1
+
+
+class _Slice(NamedTuple):
+    """Rows of a submission on their way into the mempool: numbers, records, ids, bodies, and verdicts."""
+
+    rows: Words
+    records: Records
+    ids: bytes
+    bodies: bytes
+
+
+class Service:
+    """Admits transactions and tells what becomes of them. It is its host's listener.
+
+    Once the host has stopped, every open submission and every call raises the cause.
+    """
+
+    def __init__(
+        self,
+        rules: EpochRules,
+        mempool: Mempool,
+        source: MempoolSource,
+        verifier: Verifier,
+        limits: ServiceLimits,
+    ) -> None:
+        self.rules = rules
+        self.mempool = mempool
+        self.tracker = Tracker()
+        self._source = source
+        self._verifier = verifier
+        self._limits = limits
+        self._loop = asyncio.get_running_loop()
+        self._settled: dict[
+            int, tuple[bytes, Words]
+        ] = {}  # ids and tags of commits that are not executed yet
+        self._progress: asyncio.Future[None] = self._loop.create_future()
+        self._failure: BaseException | None = None
+        self._sweeper: asyncio.TimerHandle | None = None
+        self._wall_s = 0
+
+    def attach(self, host: Host, lookups: Lookups) -> None:
+        """Begin, with the host that feeds this service and what it can look up."""
+        self.host = host
+        self.lookups = lookups
+        self._sweep()
+
+    def close(self) -> None:
+        """Let everybody who waits go: what is open is resolved by id when the ledger is opened again."""
+        self.on_failure(Closed("the ledger is closed"))
+
+    # Submission
+
+    async def submit(self, records: Records, bodies: Bytes = b"", *, wait: bool = True) -> Submission:
+        """Hand in n transactions; on return each is accepted or refused, by row.
+
+        bodies: of the records that have one, end to end. wait: whether to wait for room in the mempool where
+        there is none; otherwise such rows are refused. One that was handed in before is accepted again and
+        gets the same result. Raises Rejected if the submission as a whole is out of bounds, Overloaded if
+        too many are open.
+        """
+        self._check_running()
+        n = len(records)
+        if n > ROWS_MAX:
+            raise Rejected("submission_rows", f"submission: at most {ROWS_MAX} transactions, got {n}")
+        stated = int(records["body_size"].sum(dtype=np.uint64))
+        if stated != len(bodies):
+            raise Rejected(
+                "submission_bodies", f"bodies: the records state {stated} bytes, got {len(bodies)}"
+            )
+        if len(self.tracker) >= self._limits.submissions_max:
+            raise Overloaded(f"submissions: {self._limits.submissions_max} are open; try again later")
+        records = np.ascontiguousarray(records)
+        offsets = body_offsets(records, len(bodies))
+        ids = transaction_ids(records, self.rules.chain.transaction_key, bodies, offsets)
+        submission = Submission(ids)
+        number = self.tracker.register(submission)
+        try:
+            await self._admit_all(submission, number, records, bodies, offsets, wait)
+        finally:
+            self.tracker.release(number)
+        return submission
+
+    async def _admit_all(
+        self,
+        submission: Submission,
+        number: int,
+        records: Records,
+        bodies: Bytes,
+        offsets: Words | None,
+        wait: bool,
+    ) -> None:
+        n = len(records)
+        slices = []
+        for start in range(0, n, SLICE):
+            stop = min(n, start + SLICE)
+            part = bodies[int(offsets[start]) : int(offsets[stop])] if offsets is not None else b""
+            rows = np.arange(start, stop, dtype=np.uint64)
+            ids = submission.ids[start * DIGEST_BYTES : stop * DIGEST_BYTES]
+            slices.append(_Slice(rows, records[start:stop], ids, bytes(part)))
+        checks: list[asyncio.Task[Octets]] = []
+        try:
+            for at, item in enumerate(slices):
+                while len(checks) < min(len(slices), at + SLICES_AHEAD):
+                    checks.append(self._loop.create_task(self._check(slices[len(checks)])))
+                codes = await checks[at]
+                self._check_running()
+                await self._admit(submission, number, item, codes, wait)
+        except BaseException:
+            for task in checks:
+                task.cancel()
+            self.tracker.drop(number)  # nobody will ask for what has become of the rest
+            raise
+
+    async def _check(self, item: _Slice) -> Octets:
+        """Codes of rows that can never be accepted, 0 for the others."""
+        faults = check_records(
+            item.records,
+            now_s=self.chain_time_s,
+            fee_min=self._limits.fee_min,
+            body_bytes_max=BODY_BYTES_MAX,
+            kinds=self.rules.kinds,
+        )
+        codes = code_of_fault(faults)
+        if not faults.all():
+            valid = await self._verifier.check(Signatures.of_records(item.records, item.ids))
+            codes[(valid == 0) & (codes == 0)] = SIGNATURE_CODE
+        return codes
+
+    async def _admit(
+        self, submission: Submission, number: int, item: _Slice, codes: Octets, wait: bool
+    ) -> None:
+        bad = codes > 0
+        if bad.any():
+            submission.mark_refused(item.rows[bad], codes[bad])
+            item = _kept(item, ~bad)
+        while len(item.rows):
+            progress = self._progress
+            offsets = body_offsets(item.records, len(item.bodies))
+            tags = self.tracker.tags(number, item.rows)
+            found = self.mempool.add(item.records, item.ids, self._wall_s, item.bodies, offsets, tags)
+            again = _TRANSIENT[found] & wait
+            self._account(submission, item, found, again)
+            self._take_drops()
+            self.host.on_payload()
+            if not again.any():
+                return
+            item = _kept(item, again)
+            await asyncio.shield(progress)
+            self._check_running()
+
+    def _account(self, submission: Submission, item: _Slice, found: Octets, again: Mask) -> None:
+        submission.codes[item.rows] = found
+        twice = found == AddStatus.DUPLICATE
+        for at in np.flatnonzero(twice).tolist():
+            self._join(submission, int(item.rows[at]))
+        refused = (found > AddStatus.REPLACED) & ~twice & ~again
+        if refused.any():
+            submission.mark_refused(item.rows[refused], found[refused])
+
+    def _join(self, submission: Submission, row: int) -> None:
+        """A transaction that was handed in before: tell of it what is told of the first one."""
+        transaction_id = submission.id(row)
+        if Presence(self.mempool.status(transaction_id)[0]) is Presence.SETTLED:
+            found = self.lookups.outcome(transaction_id)
+            if found is not None:
+                submission.mark_final(
+                    np.array([row], np.uint64),
+                    np.array([found.place.number], np.uint64),
+                    np.array([found.status], np.uint8),
+                )
+                return
+        self.tracker.follow(submission, row)
+
+    def phase(self, transaction_id: Digest) -> Phase | None:
+        """How far a transaction has come; None if this node does not know it."""
+        presence = Presence(self.mempool.status(transaction_id)[0])
+        if presence in (Presence.WAITING, Presence.TAKEN):
+            return Phase.ACCEPTED
+        if self.lookups.outcome(transaction_id) is not None:
+            return Phase.FINAL
+        return Phase.SEQUENCED if presence is Presence.SETTLED else None
+
+    # What the host tells
+
+    def on_sequenced(self, commit: Commit, ids: Sequence[bytes | None]) -> None:
+        """Settle what a commit holds as soon as it is known; nothing is known of what others made."""
+        if any(found is None for found in ids):
+            return
+        self._settle(commit.index, b"".join(found or b"" for found in ids))
+
+    def on_executed(self, executed: Executed) -> None:
+        """A commit is final."""
+        index = executed.result.index
+        if index not in self._settled:
+            self._settle(index, executed.all_ids)
+        ids, tags = self._settled.pop(index)
+        statuses, places = executed.all_statuses, executed.places
+        if ids:
+            again = np.flatnonzero((statuses == Status.NONCE_USED) & (tags > 0))
+            if again.size:
+                statuses, places = self._first_copies(ids, statuses, places, again.tolist())
+            self.tracker.final(ids, tags, places, statuses)
+        self._source.on_committed(executed.sub_dag.vertices)
+        self.lookups.note(executed)
+        self._tell_progress()
+
+    def on_lost(self, vertices: Sequence[Vertex]) -> None:
+        """What our vertices carried waits again."""
+        self._source.on_lost(vertices)
+        self._take_drops()
+
+    def on_failure(self, error: BaseException) -> None:
+        """The host has stopped."""
+        if self._failure is None:
+            self._failure = error
+            if self._sweeper is not None:
+                self._sweeper.cancel()
+            self.tracker.fail(error)
+            self._tell_progress()
+
+    def _settle(self, index: int, ids: bytes) -> None:
+        tags = np.zeros(len(ids) // DIGEST_BYTES, np.uint64)
+        if ids:
+            self.mempool.settle(ids, tags)
+            self.tracker.sequenced(ids, tags, places_of(index, len(tags)))
+        self._settled[index] = ids, tags
+
+    def _first_copies(
+        self, ids: bytes, statuses: Octets, places: Words, again: list[int]
+    ) -> tuple[Octets, Words]:
+        """What is said of second copies: the result of the first."""
+        statuses, places = statuses.copy(), places.copy()
+        for at in again:
+            found = self.lookups.outcome(Digest(ids[at * DIGEST_BYTES : (at + 1) * DIGEST_BYTES]))
+            if found is not None:
+                statuses[at], places[at] = found.status, found.place.number
+        return statuses, places
+
+    # Waiting
+
+    async def progress(self) -> None:
+        """Await the next commit. Raises what has stopped the ledger."""
+        self._check_running()
+        await asyncio.shield(self._progress)
+        self._check_running()
+
+    def _tell_progress(self) -> None:
+        told, self._progress = self._progress, self._loop.create_future()
+        if not told.done():
+            told.set_result(None)
+
+    def _check_running(self) -> None:
+        if self._failure is not None:
+            raise self._failure
+
+    def _take_drops(self) -> None:
+        tags, _ = self.mempool.drain_dropped()
+        if len(tags):
+            self.tracker.dropped(tags)
+
+    def _sweep(self) -> None:
+        """Drop what has expired; the mempool goes round in steps."""
+        self._wall_s = min(self.host.wall_ms // 1000, VALID_FOREVER)
+        self.mempool.expire(self._wall_s)
+        self._take_drops()
+        self._sweeper = self._loop.call_later(_SWEEP_S, self._sweep)
+
+    @property
+    def chain_time_s(self) -> int:
+        """Main-chain time, by which expiry is judged: never ahead of what a commit has said."""
+        return self.lookups.time_s
+
+
+def _kept(item: _Slice, rows: Mask) -> _Slice:
+    """The rows of a slice in a mask."""
+    records = item.records[rows]
+    ids = np.frombuffer(item.ids, np.uint8).reshape(-1, DIGEST_BYTES)[rows].tobytes()
+    bodies = item.bodies
+    if bodies:
+        offsets = body_offsets(item.records, len(bodies))
+        if offsets is not None:
+            spans = [(int(offsets[at]), int(offsets[at + 1])) for at in np.flatnonzero(rows).tolist()]
+            bodies = b"".join(bodies[start:stop] for start, stop in spans)
+    return _Slice(item.rows[rows], records, ids, bodies)
