@@ -29,16 +29,16 @@
  * at the clock. So each sender is served in proportion to what it pays, none starves, and a
  * sender's transactions leave in the order of their nonces.
  *
- * Tags. Each transaction carries a word that means nothing here, 0 for none. It comes back when the
- * transaction leaves: from settle, or, if it was dropped while it waited, in a list with the reason.
- * That list holds transactions_max tags, at least CD_MEMPOOL_DROPPED_MIN; those for which there is
- * no room are counted and lost. Per call add drops at most one for each record, take at most
- * CD_MEMPOOL_STEPS, expire at most scan_max: who drains between calls that drop no more than the
- * list holds loses none.
+ * Tags. Each transaction carries a word that means nothing here, 0 for none. It comes back when
+ * the transaction leaves: from settle, or, if it was dropped while it waited, in a list with the
+ * reason. That list holds transactions_max tags, at least CD_MEMPOOL_DROPPED_MIN; those for which
+ * there is no room are counted and lost. A call of add drops at most one for each record, of take
+ * CD_MEMPOOL_STEPS, of expire scan_max: who drains after each that can drop as many as the list
+ * holds loses none.
  *
  * Bounded: all arrays are reserved by open and touched as they fill, or at once; the indexes at
- * once. Only the lists of the senders grow, to at most four times what they hold. Nothing depends on
- * the seed but the time that lookups take. No function is thread-safe.
+ * once. Only the lists of the senders grow, to at most four times what they hold. Nothing depends
+ * on the seed but the time that lookups take. No function is thread-safe.
  */
 #ifndef CD_MEMPOOL_H
 #define CD_MEMPOOL_H

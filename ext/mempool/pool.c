@@ -1,5 +1,5 @@
-/* A mempool's memory: reserved as a whole. The indexes have their pages from the start, the rest has
- * them if that is asked for. */
+/* A mempool's memory: reserved as a whole. The indexes have their pages from the start, the rest
+ * has them if that is asked for. */
 #include "mempool/pool.h"
 
 #include <sys/mman.h>

@@ -178,7 +178,7 @@ void cd_class_set(cd_mempool *pool, uint32_t at);
 void cd_class_leave(cd_mempool *pool, uint32_t at);
 uint32_t cd_lowest_sender(const cd_mempool *pool); /* CD_NONE if nothing waits */
 uint32_t cd_lowest_entry(const cd_sender *sender);
-/* Ask for the lines of those that lose after this one: of each next one the lines one step further. */
+/* Ask for the lines of those that lose next: the nearer, the further along its pointers. */
 void cd_losers_fetch(const cd_mempool *pool, uint32_t loser);
 
 /* turns.c */

@@ -47,8 +47,8 @@ CD_INLINE void fetch_below(const cd_mempool *pool, uint32_t child) {
     for (uint32_t i = 0; i < 16; i += 4) fetch(&pool->heap[first + i]);
 }
 
-/* Whoever comes near the root is served soon: its lines are asked for when it is two steps away, and
- * what they lead to when it is one. */
+/* Whoever comes near the root is served soon: its lines are asked for when it is two steps away,
+ * and what they lead to when it is one. */
 CD_INLINE void fetch_near(const cd_mempool *pool, uint32_t i, uint32_t at) {
     const cd_sender *sender = &pool->senders[at];
     if (i >= 5 && i < 21) {

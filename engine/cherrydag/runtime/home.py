@@ -9,7 +9,7 @@ data/           the store, and data/derived what a restart begins with
 import os
 import secrets
 import shutil
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -122,6 +122,46 @@ def create_solo(
         )
         complete(Home(unfinished, genesis), validator.public_key)
     return Home(folder, genesis)
+
+
+def create_network(
+    folder: Path,
+    hosts: Sequence[str],
+    *,
+    created_ms: TimestampMs,
+    supply: Amount = SOLO_SUPPLY,
+    modules: Iterable[str] = (),
+    name: str = "devnet",
+    chain_params: ChainParams | None = None,
+    ledger_params: LedgerParams | None = None,
+) -> list[Home]:
+    """Make the folders of a chain's validators, FOLDER/v0 and so on: a network for trying things, since all
+    keys come to lie in one place. All of it is there afterwards, or nothing.
+
+    hosts: "host:port" of each. The supply goes to the treasury, whose key is in v0. Raises as create_solo.
+    """
+    with _made_whole(folder) as unfinished:
+        stores = [Keystore(unfinished / f"v{index}" / KEYS) for index in range(len(hosts))]
+        for index in range(len(hosts)):
+            (unfinished / f"v{index}").mkdir(mode=0o700)
+        keys = [store.create(VALIDATOR, None) for store in stores]
+        treasury = stores[0].create(TREASURY, None)
+        genesis = Genesis(
+            name,
+            Network.DEV,
+            created_ms,
+            tuple(
+                Validator(f"v{index}", key.public_key, Stake(1), (host,) if host else ())
+                for index, (key, host) in enumerate(zip(keys, hosts, strict=True))
+            ),
+            (Allocation(treasury.address, supply),),
+            tuple(modules),
+            chain_params or ChainParams(),
+            ledger_params or LedgerParams(),
+        )
+        for index, key in enumerate(keys):
+            complete(Home(unfinished / f"v{index}", genesis), key.public_key)
+    return [Home(folder / f"v{index}", genesis) for index in range(len(hosts))]
 
 
 def complete(home: Home, validator: PublicKey | None) -> None:
