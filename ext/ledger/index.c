@@ -1,38 +1,12 @@
 /* Key -> place of its line: SipHash-1-3 under the seed, shards by its high bits, linear probing. */
 #include "ledger/table.h"
 
+#include "base/siphash.h"
+
 #define SIZE_FIRST 8u
 
-CD_INLINE uint64_t rotate(uint64_t x, int by) { return x << by | x >> (64 - by); }
-
-CD_INLINE void sip_round(uint64_t v[4]) {
-    v[0] += v[1];
-    v[1] = rotate(v[1], 13) ^ v[0];
-    v[0] = rotate(v[0], 32);
-    v[2] += v[3];
-    v[3] = rotate(v[3], 16) ^ v[2];
-    v[0] += v[3];
-    v[3] = rotate(v[3], 21) ^ v[0];
-    v[2] += v[1];
-    v[1] = rotate(v[1], 17) ^ v[2];
-    v[2] = rotate(v[2], 32);
-}
-
-CD_INLINE void sip_word(uint64_t v[4], uint64_t word) {
-    v[3] ^= word;
-    sip_round(v);
-    v[0] ^= word;
-}
-
 uint64_t cd_index_hash(const cd_ledger *ledger, const uint8_t *key) {
-    const uint64_t *seed = ledger->seed;
-    uint64_t v[4] = {seed[0] ^ 0x736f6d6570736575u, seed[1] ^ 0x646f72616e646f6du,
-                     seed[0] ^ 0x6c7967656e657261u, seed[1] ^ 0x7465646279746573u};
-    for (int i = 0; i < 3; i++) sip_word(v, cd_load64_le(key + 8 * i));
-    sip_word(v, (uint64_t)CD_LEDGER_KEY_BYTES << 56);
-    v[2] ^= 0xff;
-    for (int i = 0; i < 3; i++) sip_round(v);
-    return v[0] ^ v[1] ^ v[2] ^ v[3];
+    return cd_siphash(ledger->seed, key, CD_LEDGER_KEY_BYTES);
 }
 
 CD_INLINE uint32_t after(const cd_shard *shard, uint32_t i) {

@@ -1,36 +1,10 @@
 /* Ids and senders to their places: open addressing, linear probing, SipHash-1-3 under the seed. */
 #include "mempool/pool.h"
 
-CD_INLINE uint64_t rotate(uint64_t x, int by) { return x << by | x >> (64 - by); }
-
-CD_INLINE void sip_round(uint64_t v[4]) {
-    v[0] += v[1];
-    v[1] = rotate(v[1], 13) ^ v[0];
-    v[0] = rotate(v[0], 32);
-    v[2] += v[3];
-    v[3] = rotate(v[3], 16) ^ v[2];
-    v[0] += v[3];
-    v[3] = rotate(v[3], 21) ^ v[0];
-    v[2] += v[1];
-    v[1] = rotate(v[1], 17) ^ v[2];
-    v[2] = rotate(v[2], 32);
-}
-
-CD_INLINE void sip_word(uint64_t v[4], uint64_t word) {
-    v[3] ^= word;
-    sip_round(v);
-    v[0] ^= word;
-}
+#include "base/siphash.h"
 
 uint32_t cd_hash32(const cd_mempool *pool, const uint8_t bytes[32]) {
-    const uint64_t *key = pool->config.seed;
-    uint64_t v[4] = {key[0] ^ 0x736f6d6570736575u, key[1] ^ 0x646f72616e646f6du,
-                     key[0] ^ 0x6c7967656e657261u, key[1] ^ 0x7465646279746573u};
-    for (int i = 0; i < 4; i++) sip_word(v, cd_load64_le(bytes + 8 * i));
-    sip_word(v, (uint64_t)32 << 56);
-    v[2] ^= 0xff;
-    for (int i = 0; i < 3; i++) sip_round(v);
-    return (uint32_t)(v[0] ^ v[1] ^ v[2] ^ v[3]);
+    return (uint32_t)cd_siphash(pool->config.seed, bytes, 32);
 }
 
 void cd_index_add(cd_index *index, uint32_t hash, uint32_t at) {

@@ -133,6 +133,19 @@ def test_equivocators_do_not_come_to_lead_for_others(name: str) -> None:
     assert not any(set(table.best) & set(world.plan.cast) for table in tables)
 
 
+@pytest.mark.slow
+def test_a_peer_that_does_not_answer_costs_no_honest_leader_its_commit() -> None:
+    """A sync liar refers to an equivocation first, and the leader of the round after: that one is asked too.
+
+    Seed 729 of a campaign: round 146 was skipped, as four validators waited for the liar alone.
+    """
+    faults = tuple(fault for fault in FAULTS if fault != "blackout")
+    scenario = Scenario(729, 7, byzantine=2, faults=faults, adversaries=ADVERSARIES, rounds=200)
+    world, outcome = ran(scenario)
+    assert set(world.plan.cast.values()) == {"sync_liar", "many_chains"}
+    assert outcome.violation is None, outcome.violation
+
+
 def test_withholder_forces_fetches() -> None:
     fetched: list[int] = []
 

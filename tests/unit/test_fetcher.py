@@ -62,6 +62,8 @@ def test_the_source_is_asked_first_and_at_once() -> None:
     made.want([ref(1)], C, 100)
     assert asked(made.requests(100)) == [(C, (ref(1),))]
     assert made.requests(100) == []
+    assert made.wake_at_ms == 150  # for another holder, if one is known by then
+    assert made.requests(150) == []
     assert made.wake_at_ms == 600
 
 
@@ -544,3 +546,51 @@ def test_a_new_holder_is_asked_at_once_if_nobody_is_and_after_a_while_if_one_is_
     assert [peer for peer, _ in made.requests(50)] == [3]
     made.want(wanted, Peer(4), 200)
     assert made.requests(200) == []  # two are being asked
+
+
+def test_a_holder_that_becomes_known_early_is_asked_after_a_while_if_nobody_has_answered() -> None:
+    """Who refers to a vertex and then does not answer must not cost others a scheduler's tick."""
+    made = fetcher(A, B, C, hedge_ms=50)
+    made.want([ref(1)], A, 10)
+    assert asked(made.requests(10)) == [(A, (ref(1),))]
+    made.want([ref(1)], B, 11)
+    assert asked(made.requests(11)) == []
+    assert made.wake_at_ms == 60
+    assert not made.is_due(59)
+    assert asked(made.requests(59)) == []
+    assert made.is_due(60)
+    assert asked(made.requests(60)) == [(B, (ref(1),))]
+    made.want([ref(1)], C, 61)
+    assert asked(made.requests(509)) == []  # two are being asked
+    assert made.wake_at_ms == 510
+
+
+def test_what_has_arrived_is_asked_of_no_other_holder() -> None:
+    made = fetcher(A, B, hedge_ms=50)
+    made.want([ref(1), ref(2)], A, 0)
+    made.requests(0)
+    made.want([ref(1), ref(2)], B, 1)
+    made.arrived(ref(1).digest)
+    assert asked(made.requests(50)) == [(B, (ref(2),))]
+    made.arrived(ref(2).digest)
+    assert made.wake_at_ms == 500
+
+
+def test_what_waits_for_a_busy_source_is_asked_of_a_new_holder_at_once() -> None:
+    """A peer that answers nothing has five requests open: what it refers to next waits for none of them."""
+    made = fetcher(A, B, C, refs_per_request=1, requests_per_peer=1)
+    made.want([ref(1), ref(2)], A, 0)
+    assert asked(made.requests(0)) == [(A, (ref(1),))]
+    made.want([ref(3)], B, 1)
+    assert asked(made.requests(1)) == [(B, (ref(3),))]
+    made.want([ref(2)], B, 2)
+    assert asked(made.requests(2)) == []  # B is as busy
+    made.want([ref(2)], C, 3)
+    assert asked(made.requests(3)) == [(C, (ref(2),))]
+
+
+def test_what_a_source_with_room_is_about_to_be_asked_for_stays_with_it() -> None:
+    made = fetcher(A, B)
+    made.want([ref(1)], A, 0)
+    made.want([ref(1)], B, 0)
+    assert asked(made.requests(0)) == [(A, (ref(1),))]

@@ -4,6 +4,7 @@ The peer that referred to a vertex comes first, then others known to hold it, th
 never a random one. New wants are asked at once, repeats by a scheduler.
 """
 
+from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import count
 from typing import Final, NamedTuple, NoReturn
@@ -26,7 +27,7 @@ class FetchLimits(NamedTuple):
     peers_per_vertex, requests_per_peer: in flight at once. refs_per_request: as in GetVertices. wanted_max:
     vertices wanted. source_max: those of one source. turns_per_tick: wants that a tick looks at; with more
     than that, each has to wait. backoff_max_ms: longest pause after all were asked in vain.
-    hedge_ms: after that long without an answer, a peer that is new to hold the vertex is asked too.
+    hedge_ms: after that long without an answer, another peer that holds the vertex is asked too.
     """
 
     peers_per_vertex: int = 2
@@ -57,6 +58,7 @@ class Fetcher:
     __slots__ = (
         "_cursor",
         "_gc_round",
+        "_hedges",
         "_in_flight",
         "_late",
         "_limits",
@@ -78,6 +80,7 @@ class Fetcher:
         self._new: dict[Peer, dict[AnyRef, None]] = {}
         self._requests: dict[int, _Request] = {}
         self._late: dict[Peer, dict[int, _Request]] = {}
+        self._hedges: OrderedDict[AnyRef, int] = OrderedDict()  # when to ask another holder, earliest first
         self._in_flight: dict[Peer, int] = {}
         self._strikes: dict[Peer, int] = {}
         self._peers: tuple[Peer, ...] = ()
@@ -97,18 +100,22 @@ class Fetcher:
             known = self._wanted.get(ref)
             if known is not None:
                 self._wanted.hold(known, source)
-                if known.queue is None and source not in known.tried and self._is_slow(known, now_ms):
+                if source not in known.tried and self._is_slow(known, source, now_ms):
                     self._enqueue(known, source)
             elif round_of(ref) > self._gc_round:
                 evicted = self._wanted.add(ref, source, now_ms)
                 if (want := self._wanted.get(ref)) is not None:
                     self._enqueue(want, source)
+                    self._hedge(want, now_ms)
                 self._forget(evicted)
         if self._tick_at_ms is None and len(self._wanted):
             self._tick_at_ms = now_ms + self._limits.tick_ms
 
-    def _is_slow(self, want: Want, now_ms: int) -> bool:
-        """Whether a new holder should be asked at once: who was asked had nothing, or takes long."""
+    def _is_slow(self, want: Want, holder: Peer, now_ms: int) -> bool:
+        """Whether a new holder should be asked at once: who was asked had nothing, or takes long, or is not
+        asked before it has answered other requests."""
+        if want.queue is not None:
+            return not self._room(want.queue, {}) and self._room(holder, {}) > 0
         if not want.asked:
             return True
         asked_ms = want.due_ms - self._limits.tick_ms
@@ -212,17 +219,20 @@ class Fetcher:
 
         After every other call here `requests` may have something new too.
         """
-        return self._tick_at_ms
+        at_ms = self._tick_at_ms
+        return None if at_ms is None else min(at_ms, next(iter(self._hedges.values()), at_ms))
 
     def is_due(self, now_ms: int) -> bool:
         """Whether `requests` may have something to send."""
-        return bool(self._new) or (self._tick_at_ms is not None and now_ms >= self._tick_at_ms)
+        wake_at_ms = self.wake_at_ms
+        return bool(self._new) or (wake_at_ms is not None and now_ms >= wake_at_ms)
 
     def requests(self, now_ms: int) -> list[tuple[Peer, GetVertices]]:
         """What to send now. O(what is asked), on a tick O(turns_per_tick)."""
         self._expire(now_ms)
         batches: dict[Peer, list[AnyRef]] = {}
         self._ask_new(now_ms, batches)
+        self._ask_holders(now_ms, batches)
         if self._tick_at_ms is not None and now_ms >= self._tick_at_ms:
             self._ask_again(now_ms, batches)
             busy = len(self._wanted) or self._requests
@@ -248,6 +258,16 @@ class Fetcher:
                 if peer not in want.tried and len(want.asked) < self._limits.peers_per_vertex:
                     self._ask(want, peer, now_ms, batches)
 
+    def _ask_holders(self, now_ms: int, batches: dict[Peer, list[AnyRef]]) -> None:
+        """Ask one more holder for each want that has not come in time, be it that nobody answers or that
+        nobody could be asked. Looks once at each; who holds it later is asked when that is known."""
+        while self._hedges and next(iter(self._hedges.values())) <= now_ms:
+            want = self._wanted.get(self._hedges.popitem(last=False)[0])
+            if want is None or len(want.asked) >= self._limits.peers_per_vertex:
+                continue
+            if (peer := self._choose_holder(want, batches)) is not None:
+                self._ask(want, peer, now_ms, batches)
+
     def _ask_again(self, now_ms: int, batches: dict[Peer, list[AnyRef]]) -> None:
         """Ask one more peer for each want that is due and has its turn."""
         start = self._cursor
@@ -268,9 +288,8 @@ class Fetcher:
 
     def _choose(self, want: Want, batches: dict[Peer, list[AnyRef]]) -> Peer | None:
         """The first holder that was not tried in this lap and has room, or else validator."""
-        for peer in want.holders:
-            if peer not in want.tried and self._room(peer, batches):
-                return peer
+        if (holder := self._choose_holder(want, batches)) is not None:
+            return holder
         peers, n = self._peers, len(self._peers)
         while want.step < n and peers[(want.start + want.step) % n] in want.tried:
             want.step += 1
@@ -279,6 +298,10 @@ class Fetcher:
             if peer not in want.tried and self._room(peer, batches):
                 return peer
         return None
+
+    def _choose_holder(self, want: Want, batches: dict[Peer, list[AnyRef]]) -> Peer | None:
+        untried = (peer for peer in want.holders if peer not in want.tried)
+        return next((peer for peer in untried if self._room(peer, batches)), None)
 
     def _is_lap_over(self, want: Want) -> bool:
         return want.step >= len(self._peers) and all(peer in want.tried for peer in want.holders)
@@ -300,7 +323,12 @@ class Fetcher:
         want.tried.add(peer)
         want.asked.append(peer)
         want.due_ms = now_ms + self._limits.tick_ms
+        self._hedge(want, now_ms)
         batches.setdefault(peer, []).append(want.ref)
+
+    def _hedge(self, want: Want, now_ms: int) -> None:
+        self._hedges[want.ref] = now_ms + self._limits.hedge_ms
+        self._hedges.move_to_end(want.ref)  # now_ms never sinks
 
     def _open(self, peer: Peer, refs: tuple[AnyRef, ...], now_ms: int) -> GetVertices:
         number = next(self._numbers)
@@ -362,6 +390,7 @@ class Fetcher:
     def _forget(self, wants: Iterable[Want]) -> None:
         for want in wants:
             self._dequeue(want)
+            self._hedges.pop(want.ref, None)
 
 
 def _refuse(fault: SyncFault, message: str) -> NoReturn:
