@@ -244,6 +244,8 @@ def test_an_unknown_id_is_unknown_and_a_known_one_final(ledger):
     assert ledger.phase(sent.id()) is Phase.FINAL
     item = ledger.transaction(sent.id())
     assert item is not None and len(item.record) == 176
+    wrong = sent.id()[:31] + bytes([sent.id()[31] ^ 1])
+    assert ledger.receipt(wrong) is None and ledger.transaction(wrong) is None
 
 
 async def test_the_async_face_has_the_same_verbs(tmp_path):

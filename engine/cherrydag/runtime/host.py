@@ -26,6 +26,7 @@ from cherrydag.consensus.effects import (
     Relay,
     Report,
     SubDag,
+    Ticket,
 )
 from cherrydag.errors import Overloaded
 from cherrydag.gossip.effects import Penalise, Send, Verify
@@ -35,6 +36,7 @@ from cherrydag.primitives import Digest, Peer, TimestampMs
 from cherrydag.refs import AnyRef
 from cherrydag.runtime.books import Books, Executed
 from cherrydag.runtime.clock import Clock
+from cherrydag.runtime.marking import Marking
 from cherrydag.runtime.verification import Verifier
 from cherrydag.storage.lmdb import LmdbStore
 from cherrydag.vertex import OperatorVertex, ValidatorVertex, Vertex
@@ -112,7 +114,7 @@ class HostStats:
 class Host:
     """Runs one node on the running event loop, from start() to stop().
 
-    issued: the ids of the transactions in a payload of ours, by its root.
+    issued: the ids of the transactions in a payload of ours, by its root. marking: keeps the sign mark.
     """
 
     def __init__(
@@ -125,6 +127,7 @@ class Host:
         listener: Listener,
         clock: Clock,
         issued: Callable[[Digest], bytes | None],
+        marking: Marking,
     ) -> None:
         self.node = node
         self.store = store
@@ -137,6 +140,8 @@ class Host:
         self._listener = listener
         self._clock = clock
         self._issued = issued
+        self._marking = marking
+        self._marking.attach(self._on_marked)
         self._me = node.me
         self._loop = asyncio.get_running_loop()
         self._perform: dict[type, Callable[[Any], None]] = {
@@ -231,6 +236,7 @@ class Host:
         for vertex in effect.vertices:
             if isinstance(vertex, ValidatorVertex) and vertex.author == self._me:
                 self.remember(vertex.digest, self._issued(vertex.payload.root) or b"")
+                self._marking.expect(effect.ticket, vertex)
         self._unwritten.append(effect)
         self._write()
         for commit in effect.commits:
@@ -253,6 +259,9 @@ class Host:
         except Exception as error:  # noqa: BLE001 - the loop's edge
             self.fail(error)
             return
+        self._marking.durable(ticket)
+
+    def _on_marked(self, ticket: Ticket) -> None:
         self.step(self.node.on_persisted, ticket, self._clock.now_ms())
 
     def _verify(self, effect: Verify) -> None:

@@ -216,7 +216,11 @@ class Lookups:
     # Transactions
 
     def outcome(self, transaction_id: Digest) -> Outcome | None:
-        """Where a final transaction stands, what came of it; of several copies, of the one that counted."""
+        """Where a final transaction stands, what came of it; of several copies, of the one that counted.
+
+        It is found by the first half of its id, which nobody can make two of: who asks for an id of his own
+        making compares the whole, as `receipt` does.
+        """
         found: Outcome | None = None
         for place in self._books.indexes.find(transaction_id):
             found = Outcome(place, int(self._commit(place.commit_index).statuses[place.position]))
@@ -227,7 +231,7 @@ class Lookups:
     def receipt(self, transaction_id: Digest) -> TransactionReceipt | None:
         """All about a final transaction; None if there is none of this id."""
         found = self.outcome(transaction_id)
-        if found is None:
+        if found is None or self._items([found.place])[0].transaction_id != transaction_id:
             return None
         commit = self._commit(found.place.commit_index)
         vertex, row = commit.vertex_of(found.place.position)
@@ -245,7 +249,8 @@ class Lookups:
     def transaction(self, transaction_id: Digest) -> HistoryItem | None:
         """A final transaction with its record."""
         found = self.outcome(transaction_id)
-        return None if found is None else self._items([found.place])[0]
+        item = None if found is None else self._items([found.place])[0]
+        return None if item is None or item.transaction_id != transaction_id else item
 
     def inclusion(self, transaction_id: Digest) -> InclusionProof | None:
         """Proof that a vertex carries the transaction; None if there is none of this id."""

@@ -23,6 +23,7 @@ from cherrydag.runtime.clock import Clock
 from cherrydag.runtime.home import VALIDATOR, Home, copy_home
 from cherrydag.runtime.host import Host, Network, NoPeers
 from cherrydag.runtime.lookups import Lookups
+from cherrydag.runtime.marking import Marking
 from cherrydag.runtime.restoring import restore
 from cherrydag.runtime.service import Service, ServiceLimits
 from cherrydag.runtime.verification import Verifier
@@ -78,6 +79,7 @@ class Running:
         self.notes: tuple[str, ...] = ()
         self.replayed = 0
         self.background: Background
+        self.marker: Background | None = None
         self.store: LmdbStore
         self.books: Books
         self.host: Host | None = None
@@ -95,6 +97,8 @@ class Running:
         """Take what the background has done."""
         try:
             self.background.collect()
+            if self.marker is not None:
+                self.marker.collect()
         except Exception as error:
             if self.host is None:
                 raise
@@ -218,7 +222,12 @@ async def _open(
 
     service = running.service = Service(rules, mempool, source, verifier, options.service)
     running.on_close(service.close)
-    host = running.host = Host(node, store, books, verifier, network, service, Clock(), source.issued)
+    marker = running.marker = Background(lambda: _call_soon(loop, running.collect))
+    running.on_close(marker.close)
+    marking = Marking(sign_state, chain, marker)
+    host = running.host = Host(
+        node, store, books, verifier, network, service, Clock(), source.issued, marking
+    )
     running.on_close(host.stop)
 
     running.lookups = Lookups(rules, accounts, books, store, certificate)

@@ -253,15 +253,14 @@ def _crash(draw: _Draw) -> None:
 
 def _blackout(draw: _Draw) -> None:
     """The power fails for all at one moment: what any of them has signed and not written is gone for good."""
-    if draw.chance.is_hit(500):
-        at_us = draw.chance.below(draw.good_us)
-        draw.plan.suffer("blackout")
-        for seat in draw.honest:
-            back_us = at_us + draw.chance.between(1_000, 300_000)
-            draw.plan.deeds.append((at_us, lambda world, seat=seat: world.hosts[seat].crash()))  # type: ignore[misc]
-            draw.plan.deeds.append(
-                (back_us, lambda world, seat=seat: world.hosts[seat].restart())  # type: ignore[misc]
-            )
+    at_us = draw.chance.below(draw.good_us)
+    draw.plan.suffer("blackout")
+    for seat in draw.honest:
+        back_us = at_us + draw.chance.between(1_000, 300_000)
+        draw.plan.deeds.append((at_us, lambda world, seat=seat: world.hosts[seat].crash()))  # type: ignore[misc]
+        draw.plan.deeds.append(
+            (back_us, lambda world, seat=seat: world.hosts[seat].restart())  # type: ignore[misc]
+        )
 
 
 def _pause(draw: _Draw) -> None:
