@@ -28,7 +28,7 @@ from cherrydag.execution.accounts import NATIVE
 from cherrydag.execution.body import ZERO_ADDRESS
 from cherrydag.inclusion import InclusionProof
 from cherrydag.mempool import MempoolStats
-from cherrydag.params import ADDRESS_BYTES, FEE_MIN, NONCE_WINDOW, VALID_FOREVER
+from cherrydag.params import ADDRESS_BYTES, NONCE_WINDOW, VALID_FOREVER
 from cherrydag.primitives import Address, Amount, Digest, TimestampMs
 from cherrydag.runtime.home import SOLO_SUPPLY, TREASURY, Home, create_solo, is_home
 from cherrydag.runtime.lookups import (
@@ -146,14 +146,14 @@ class AsyncLedger:
         to: Owner,
         amount: int,
         *,
-        fee: int = FEE_MIN,
+        fee: int | None = None,
         asset: int = NATIVE,
         nonce: int | None = None,
         valid_until: int = VALID_FOREVER,
     ) -> Submission:
         """Sign and hand in one transfer. Raises Rejected, with the cause, if it is not accepted.
 
-        nonce: None takes the lowest one that is neither used nor given out; there is a wait if all 64 that
+        fee: None for the chain's least. nonce: None takes the lowest one that is neither used nor given out; there is a wait if all 64 that
         may be under way are.
         """
         record = build_transfers(
@@ -161,7 +161,7 @@ class AsyncLedger:
             recipients=self._address(to),
             amounts=amount,
             nonces=0,
-            fee=fee,
+            fee=self._least_fee if fee is None else fee,
             asset=asset,
             valid_until=valid_until,
         )
@@ -176,7 +176,7 @@ class AsyncLedger:
         asset: int = 0,
         amount: int = 0,
         recipient: Owner = ZERO_ADDRESS,
-        fee: int = FEE_MIN,
+        fee: int | None = None,
         nonce: int | None = None,
         valid_until: int = VALID_FOREVER,
     ) -> Submission:
@@ -186,12 +186,16 @@ class AsyncLedger:
             recipients=self._address(recipient),
             amounts=amount,
             nonces=0,
-            fee=fee,
+            fee=self._least_fee if fee is None else fee,
             asset=asset,
             valid_until=valid_until,
         )
         record["kind"], record["body_size"] = kind, len(body)
         return await self._hand_in(key, record, body, nonce)
+
+    @property
+    def _least_fee(self) -> int:
+        return self._running.service.rules.fee_min
 
     async def _hand_in(self, key: KeyPair, record: Records, body: bytes, nonce: int | None) -> Submission:
         address = address_of(key.public_key)

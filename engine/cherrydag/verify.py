@@ -22,6 +22,7 @@ from cherrydag.committee import Committee
 from cherrydag.errors import PeerFault
 from cherrydag.params import (
     COMMIT_VOTES_MAX,
+    FEE_MIN,
     OPERATOR_PARENTS_MAX,
     OPERATOR_PARENTS_MIN,
     TIP_WINDOW,
@@ -112,17 +113,24 @@ class EpochRules:
     """What the rules need to know of an epoch. Make it with EpochRules.of.
 
     genesis: digest of each validator's genesis vertex, by author. kinds: of the operations that the chain's
-    modules have, each once, ascending; a vertex with another kind of operation is not valid.
+    modules have, each once, ascending; a vertex with another kind of operation is not valid. fee_min: least fee
+    of a transaction.
     """
 
     chain: Chain
     committee: Committee
     genesis: tuple[Digest, ...]
     kinds: tuple[int, ...] = ()
+    fee_min: int = FEE_MIN
 
     @classmethod
     def of(
-        cls, chain: Chain, committee: Committee, origin: Digest | None = None, kinds: Iterable[int] = ()
+        cls,
+        chain: Chain,
+        committee: Committee,
+        origin: Digest | None = None,
+        kinds: Iterable[int] = (),
+        fee_min: int = FEE_MIN,
     ) -> "EpochRules":
         """The rules of the committee's epoch; origin: the last commit of the epoch before, if any.
 
@@ -130,7 +138,7 @@ class EpochRules:
         """
         start = chain.genesis_digest if origin is None else origin
         genesis = tuple(vertex.digest for vertex in genesis_vertices(committee, start))
-        return cls(chain, committee, genesis, operation_kinds(kinds))
+        return cls(chain, committee, genesis, operation_kinds(kinds), fee_min)
 
 
 class SignatureItem(NamedTuple):
@@ -272,7 +280,7 @@ def _check_payload(payload: Payload, rules: EpochRules) -> bytes:
     if payload_root(payload, ids) != payload.root:
         _refuse(VertexFault.PAYLOAD_ROOT, "payload: its Merkle root is not the header's")
     # Expiry depends on the main chain's time, which is context: second 0 lets every record pass.
-    faults = check_records(payload.records, now_s=0, kinds=rules.kinds)
+    faults = check_records(payload.records, now_s=0, fee_min=rules.fee_min, kinds=rules.kinds)
     if faults.any():
         row = int(np.flatnonzero(faults)[0])
         fault = _RECORD_FAULTS[int(faults[row])]

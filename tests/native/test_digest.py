@@ -18,6 +18,7 @@ import pytest
 from compiled import compile_shared
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from places import ROOT, shared_vectors
 from reference.blake3_reference import (
     CHUNK_END,
     CHUNK_START,
@@ -32,7 +33,6 @@ from reference.blake3_reference import ROOT as ROOT_FLAG
 from cherrydag import crypto
 from cherrydag._native import digest as native
 from cherrydag.errors import ConfigError, ShapeError
-from conftest import ROOT, shared_vectors
 
 GOLDEN = json.loads((ROOT / "tests" / "vectors" / "digest.json").read_text())
 

@@ -12,13 +12,13 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from places import shared_vectors
 from reference import ed25519_reference as reference
 from reference.ed25519_reference import BASE, ORDER, P, Point
 
 from cherrydag import crypto
 from cherrydag._native import ed25519 as native
 from cherrydag.errors import ShapeError
-from conftest import shared_vectors
 
 # Around lanes, the smallest batches of an equation, the changes of window width, the largest batch.
 SIZES = [

@@ -12,10 +12,10 @@ import pytest
 from compiled import compile_shared
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from places import ROOT
 
 from cherrydag._native import statetree as native
 from cherrydag.errors import ShapeError
-from conftest import ROOT
 
 NODE_KEY, ROOT_KEY, EMPTY = bytes(range(32)), bytes(range(1, 33)), bytes(range(2, 34))
 DEPTHS = [1, 2, 3, 5, 8]

@@ -6,12 +6,12 @@ from collections.abc import Iterator
 
 import blake3
 import pytest
+from places import ROOT
 from reference.merkle_reference import merkle_proof_reference, merkle_root_reference
 
 from cherrydag import crypto
 from cherrydag._native import digest as native
 from cherrydag.errors import ShapeError
-from conftest import ROOT
 
 LEAVES = [blake3.blake3(i.to_bytes(8, "little")).digest() for i in range(1100)]
 SIZES = [*range(131), 255, 256, 257, 511, 512, 513, 1000, 1024, 1025]

@@ -322,3 +322,10 @@ def test_codes_are_stable() -> None:
     for name, value in names.items():
         assert value == name.lower() if name.startswith("CERTIFICATE") else value == "vertex_" + name.lower()
     assert len(names) == 32
+
+
+@pytest.mark.parametrize(("least", "is_valid"), [(1, True), (2, True), (3, False)])
+def test_a_chain_may_ask_for_more_than_the_least_fee(least: int, is_valid: bool) -> None:
+    rules = EpochRules.of(CHAIN, COMMITTEE, fee_min=least)
+    vertex = validator_vertex(payload=build_payload(transfers(2, fee=2), CHAIN))
+    assert fault_of(vertex, rules) == (None if is_valid else VertexFault.RECORD)

@@ -155,7 +155,8 @@ async def _open(
     home, genesis = running.home, running.home.genesis
     chain, committee = genesis.chain(), genesis.committee()
     registry = ModuleRegistry(modules_of(genesis.modules))
-    rules = EpochRules.of(chain, committee, kinds=registry.kinds)
+    fee_min = genesis.ledger_params.fee_min
+    rules = EpochRules.of(chain, committee, kinds=registry.kinds, fee_min=fee_min)
     identity = Identity(genesis.digest, committee.epoch)
     loop = asyncio.get_running_loop()
     seed = os.urandom(_SEED_BYTES)

@@ -53,7 +53,7 @@ _TRANSIENT: Final = np.isin(np.arange(256), (AddStatus.SENDER_FULL, AddStatus.FU
 
 @dataclass(frozen=True, slots=True)
 class ServiceLimits:
-    """submissions_max: open at a time. fee_min: least fee that this node admits."""
+    """submissions_max: open at a time. fee_min: least fee that this node admits, if it is above the chain's."""
 
     submissions_max: int = 1 << 16
     fee_min: int = 1
@@ -175,7 +175,7 @@ class Service:
         faults = check_records(
             item.records,
             now_s=self.chain_time_s,
-            fee_min=self._limits.fee_min,
+            fee_min=max(self._limits.fee_min, self.rules.fee_min),
             body_bytes_max=BODY_BYTES_MAX,
             kinds=self.rules.kinds,
         )
