@@ -41,6 +41,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from cherrydag import crypto
 from cherrydag.errors import ConfigError
 from cherrydag.genesis import Genesis
+from cherrydag.mempool import MempoolLimits
 from cherrydag.params import RECORD_BYTES
 from cherrydag.runtime.checkpointing import TRANSACTIONS
 from cherrydag.runtime.opening import LedgerOptions
@@ -132,7 +133,9 @@ def run(options: argparse.Namespace, spec: LoadSpec, base: Path) -> int:
         options.batch,
         options.inflight,
         LedgerOptions(
-            verify_threads=options.verify_threads, checkpoint_transactions=options.checkpoint_transactions
+            verify_threads=options.verify_threads,
+            checkpoint_transactions=options.checkpoint_transactions,
+            mempool=MempoolLimits(prefault=True),
         ),
         options.profile,
         options.reopen,

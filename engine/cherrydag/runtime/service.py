@@ -53,7 +53,7 @@ _TRANSIENT: Final = np.isin(np.arange(256), (AddStatus.SENDER_FULL, AddStatus.FU
 
 @dataclass(frozen=True, slots=True)
 class ServiceLimits:
-    """submissions_max: open at a time. fee_min: least fee that this node admits, if it is above the chain's."""
+    """submissions_max: open at a time. fee_min: least fee that this node admits, if above the chain's."""
 
     submissions_max: int = 1 << 16
     fee_min: int = 1
