@@ -189,6 +189,14 @@ class Host:
         for task in self._tasks:
             task.cancel()
 
+    def release(self) -> None:
+        """Let go of all parts, once stopped."""
+        self._perform.clear()
+        self._executing.clear()
+        self._ids.clear()
+        for name in ("node", "store", "books", "_verifier", "_network", "_listener", "_marking", "_issued"):
+            self.__dict__.pop(name, None)
+
     @property
     def failure(self) -> BaseException | None:
         """Why the host has stopped by itself; None if it has not."""
