@@ -132,8 +132,8 @@ class Running:
             raise errors[0]
 
     def _release(self) -> None:
-        """Let go of the parts. They refer to one another, and hold so much native memory in so few objects that
-        the collector would not look at them for long: twenty ledgers opened and closed took 5 GB."""
+        """Let go of the parts. They refer to one another, and hold so much native memory in so few objects
+        that the collector would leave them for long: twenty ledgers opened and closed took 5 GB."""
         if self.host is not None:
             self.host.release()
         for name in ("background", "books", "host", "lookups", "marker", "pool", "service", "store"):
