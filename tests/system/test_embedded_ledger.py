@@ -11,6 +11,8 @@ from cherrydag.errors import Closed, ConfigError, Rejected, StorageError
 from cherrydag.execution.accounts import Status
 from cherrydag.inclusion import verify_inclusion
 from cherrydag.ledger import AsyncLedger, Ledger
+from cherrydag.runtime import lookups as lookups_module
+from cherrydag.runtime.home import GENESIS, GENESIS_KEPT, Home
 from cherrydag.runtime.opening import LedgerOptions
 from cherrydag.runtime.submissions import Phase
 from cherrydag.signing import KeyPair, generate_keypair, sign_records
@@ -289,3 +291,31 @@ def test_checkpoints_shorten_the_replay_and_are_optional(tmp_path):
         assert running.notes and running.replayed == before.commit_index
         assert ledger.balance(BOB) == balance
         assert ledger.history(BOB, limit=1000).items == records
+
+
+def test_the_kept_genesis_is_never_believed_against_the_file(tmp_path):
+    with opened(tmp_path / "shop") as ledger:
+        digest = ledger.genesis_digest
+    home = Home.load(tmp_path / "shop")
+    kept = tmp_path / "shop" / GENESIS_KEPT
+    assert kept.exists() and Home.load(tmp_path / "shop").genesis == home.genesis
+    good = kept.read_bytes()
+    flips = [good[:at] + bytes([good[at] ^ 1]) + good[at + 1 :] for at in range(0, len(good), 7)]
+    for bad in (b"", good[:-1], bytes(len(good)), *flips):
+        kept.write_bytes(bad)
+        assert Home.load(tmp_path / "shop").genesis.digest == digest
+    text = (tmp_path / "shop" / GENESIS).read_text()
+    (tmp_path / "shop" / GENESIS).write_text(text.replace('name = "solo"', 'name = "other"'))
+    with pytest.raises(ConfigError, match="pinned"):
+        Home.load(tmp_path / "shop")
+
+
+def test_lookups_stay_within_their_memory(tmp_path, monkeypatch):
+    monkeypatch.setattr(lookups_module, "KNOWN_BYTES_MAX", 3 * 2100)
+    with opened(tmp_path / "shop") as ledger:
+        for i in range(6):
+            ledger.transfer(ledger.treasury, BOB, i + 1).wait(30)
+        assert len(ledger.history(BOB).items) == 6
+        lookups = ledger._ledger._running.lookups
+        assert 1 <= len(lookups._known) <= 3
+        assert lookups._known_bytes == sum(len(one.statuses) + 2048 for one in lookups._known.values())

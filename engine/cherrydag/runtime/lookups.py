@@ -34,6 +34,11 @@ from cherrydag.verify import EpochRules
 PAGE_MAX: Final = 1000
 """Most items of one page of a history."""
 
+KNOWN_BYTES_MAX: Final = 32 * 1024 * 1024
+"""What the outcomes of commits that were asked for may take in memory."""
+
+_KNOWN_OVERHEAD: Final = 2048  # of one, beside its statuses
+
 RECENT_COMMITS: Final = 64
 """Commits that are kept in memory for those who follow the chain."""
 
@@ -163,6 +168,7 @@ class Lookups:
         self._store = store
         self._certificate = certificate
         self._known: OrderedDict[int, _Known] = OrderedDict()
+        self._known_bytes = 0
         self._recent: OrderedDict[int, CommitEvent] = OrderedDict()
         last = store.commits(books.commit_index, books.commit_index)
         if last:
@@ -327,6 +333,8 @@ class Lookups:
             decode_receipts(outcome.receipts),
         )
         self._known[index] = known
-        if len(self._known) > RECENT_COMMITS:
-            self._known.popitem(last=False)
+        self._known_bytes += len(known.statuses) + _KNOWN_OVERHEAD
+        while self._known_bytes > KNOWN_BYTES_MAX:
+            _, gone = self._known.popitem(last=False)
+            self._known_bytes -= len(gone.statuses) + _KNOWN_OVERHEAD
         return known
