@@ -181,8 +181,8 @@ def complete(home: Home, validator: PublicKey | None) -> None:
 
 
 def _load_genesis(path: Path) -> Genesis:
-    """What the file says. Its bytes as a node uses them are kept beside it, under a digest of both: reading the
-    addresses of 20,000 allocations as text takes longer than all the rest of a start."""
+    """What the file says. Its bytes as a node uses them are kept beside it, under a digest of both: reading
+    the addresses of 20,000 allocations as text took a third of a start."""
     kept = path.with_name(GENESIS_KEPT)
     with suppress(OSError, ConfigError):
         text, found = path.read_bytes(), kept.read_bytes()
