@@ -153,8 +153,8 @@ class AsyncLedger:
     ) -> Submission:
         """Sign and hand in one transfer. Raises Rejected, with the cause, if it is not accepted.
 
-        fee: None for the chain's least. nonce: None takes the lowest one that is neither used nor given out; there is a wait if all 64 that
-        may be under way are.
+        fee: None for the chain's least. nonce: None takes the lowest one that is neither used nor given out;
+        there is a wait if all 64 that may be under way are.
         """
         record = build_transfers(
             senders=key.public_key,

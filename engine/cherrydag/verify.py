@@ -113,8 +113,8 @@ class EpochRules:
     """What the rules need to know of an epoch. Make it with EpochRules.of.
 
     genesis: digest of each validator's genesis vertex, by author. kinds: of the operations that the chain's
-    modules have, each once, ascending; a vertex with another kind of operation is not valid. fee_min: least fee
-    of a transaction.
+    modules have, each once, ascending; a vertex with another kind of operation is not valid. fee_min: least
+    fee of a transaction.
     """
 
     chain: Chain
