@@ -1,0 +1,375 @@
+"""A ledger on another machine: the verbs of Ledger, spoken to a node's API.
+
+    with Client("http://127.0.0.1:8645") as client:
+        client.transfer(key, to, 5 * COIN).wait()
+
+Keys stay here: transactions are signed before they are sent. A node can refuse, be slow or lie: Rejected and
+Overloaded carry its code, ConnectionError says that there was no answer, PeerFault that the answer is false.
+What is proven is believed on the strength of the genesis digest alone: give it, or the first answer is taken.
+
+Client is for threads and scripts, AsyncClient for an event loop; the verbs are the same.
+"""
+
+import asyncio
+import threading
+from collections.abc import AsyncGenerator, Coroutine, Iterator
+from struct import Struct
+from typing import Any, Final, Self, TypeVar
+
+import numpy as np
+
+from cherrydag.address import Network, address_of, decode_address, encode_address
+from cherrydag.chain import Chain
+from cherrydag.errors import Closed, ConfigError, PeerFault, ShapeError
+from cherrydag.execution.accounts import NATIVE, Line, account_key
+from cherrydag.genesis import Genesis, decode_genesis
+from cherrydag.inclusion import InclusionProof, verify_inclusion
+from cherrydag.ledger import AccountView, LedgerStatus, Owner
+from cherrydag.params import ADDRESS_BYTES, FEE_MIN, VALID_FOREVER
+from cherrydag.payload import body_offsets
+from cherrydag.primitives import Address, Amount, Digest
+from cherrydag.rpc import readings
+from cherrydag.rpc.link import Link, RemoteCommit
+from cherrydag.rpc.remote_submission import RemoteSubmission
+from cherrydag.runtime.lookups import AccountProof, HistoryItem, HistoryPage, Supply, TransactionReceipt
+from cherrydag.runtime.submissions import Phase
+from cherrydag.signing import KeyPair, sign_records
+from cherrydag.state_proof import ACCOUNTS, StateKey, decode_state_proof, verify_state_proof
+from cherrydag.transaction import Bytes, Records, as_records, build_transfers, transaction_ids
+from cherrydag.verify import EpochRules, verify_certificate
+
+_Result = TypeVar("_Result")
+
+_LINE: Final = Struct("<16sQQI")  # an account's value in the state: ENTRY_BYTES of execution.accounts
+_WINDOW_PAUSE_S: Final = 0.05
+
+
+class AsyncClient:
+    """The verbs on a running event loop. `async with` closes it.
+
+    url: of the node's API. genesis_digest: of the chain that it must be; ConfigError from the first call if
+    it is another. timeout_s: for an answer.
+    """
+
+    def __init__(self, url: str, *, genesis_digest: bytes | None = None, timeout_s: float = 30.0) -> None:
+        self._link = Link(url, timeout_s)
+        self._pinned = genesis_digest
+        self._genesis: Genesis | None = None
+        self._chain: Chain | None = None
+        self._network: Network | None = None
+        self._nonces: dict[Address, int] = {}
+
+    async def close(self) -> None:
+        """Let the connection go. Idempotent."""
+        await self._link.close()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
+    async def connect(self) -> Chain:
+        """Ask once which chain this is."""
+        if self._chain is None:
+            info = await self._link.call("ledger_info")
+            digest, network = _identity(info)
+            if self._pinned is not None and digest != self._pinned:
+                raise ConfigError(
+                    f"genesis_digest: expected {self._pinned.hex()}, the node's is {digest.hex()}"
+                )
+            self._network, self._chain = network, Chain.of(digest)
+        return self._chain
+
+    async def genesis(self) -> Genesis:
+        """The chain's genesis, its digest checked."""
+        chain = await self.connect()
+        if self._genesis is None:
+            form = await self._link.call("genesis")
+            try:
+                found = decode_genesis(bytes.fromhex(form["encoding"]))
+            except (ConfigError, LookupError, TypeError, ValueError) as error:
+                raise PeerFault("answer", f"genesis: {error}") from error
+            if found.digest != chain.genesis_digest:
+                raise PeerFault("answer", "genesis: it is another chain's")
+            self._genesis = found
+        return self._genesis
+
+    # Submission
+
+    async def submit(
+        self, records: Records | Bytes, bodies: Bytes = b"", *, wait: bool = True
+    ) -> RemoteSubmission:
+        """Hand in signed transactions: they are accepted or refused, by row, when this returns; await the
+        submission for what is final. wait: for room in the node's mempool, where it is full."""
+        chain = await self.connect()
+        taken = np.ascontiguousarray(records if isinstance(records, np.ndarray) else as_records(records))
+        offsets = body_offsets(taken, len(bodies))
+        ids = transaction_ids(taken, chain.transaction_key, bodies, offsets)
+        submission = RemoteSubmission(self._link, taken, bytes(bodies), offsets, ids)
+        await submission.hand_in(wait_for_room=wait)
+        return submission
+
+    async def transfer(
+        self,
+        key: KeyPair,
+        to: Owner,
+        amount: int,
+        *,
+        fee: int = FEE_MIN,
+        asset: int = NATIVE,
+        nonce: int | None = None,
+        valid_until: int = VALID_FOREVER,
+    ) -> RemoteSubmission:
+        """Sign and hand in one transfer. Raises Rejected, with the cause, if it is not accepted.
+
+        nonce: None takes the lowest one that is neither used nor given out by this client; there is a wait
+        if all 64 that may be under way are.
+        """
+        chain = await self.connect()
+        record = build_transfers(
+            senders=key.public_key,
+            recipients=self._address(to),
+            amounts=amount,
+            nonces=0,
+            fee=fee,
+            asset=asset,
+            valid_until=valid_until,
+        )
+        sender = address_of(key.public_key)
+        record["nonce"] = taken = await self._take_nonce(sender) if nonce is None else nonce
+        sign_records(record, chain.transaction_key, [key], np.zeros(1, int))
+        submission = await self.submit(record)
+        if submission.phases[0] == Phase.REFUSED:
+            if nonce is None and self._nonces.get(sender) == taken + 1:
+                self._nonces[sender] = taken
+            raise submission.refusal()
+        return submission
+
+    async def _take_nonce(self, address: Address) -> int:
+        while True:
+            form = await self._link.call("account", address=self._text(address))
+            nonce = max(int(form["next_nonce"]), self._nonces.get(address, 0))
+            if nonce < int(form["nonce_limit"]):
+                self._nonces[address] = nonce + 1
+                return nonce
+            await asyncio.sleep(_WINDOW_PAUSE_S)
+
+    # Reads
+
+    async def balance(self, owner: Owner, asset: int = NATIVE) -> Amount:
+        """As Ledger.balance."""
+        await self.connect()
+        form = await self._link.call("balance", address=self._text(owner), asset=asset)
+        return Amount(int(form["balance"]))
+
+    async def account(self, owner: Owner) -> AccountView:
+        """As Ledger.account."""
+        await self.connect()
+        form = await self._link.call("account", address=self._text(owner))
+        return readings.account_of(form, self._of_network())
+
+    async def receipt(self, transaction_id: bytes) -> TransactionReceipt | None:
+        """As Ledger.receipt."""
+        form = await self._link.call("receipt", id=transaction_id.hex())
+        return None if form is None else readings.receipt_of(form)
+
+    async def phase(self, transaction_id: bytes) -> Phase | None:
+        """As Ledger.phase."""
+        return readings.phase_of(await self._link.call("phase", id=transaction_id.hex()))
+
+    async def transaction(self, transaction_id: bytes) -> HistoryItem | None:
+        """As Ledger.transaction; the record is checked against the id."""
+        chain = await self.connect()
+        form = await self._link.call("transaction", id=transaction_id.hex())
+        return None if form is None else readings.item_of(form, chain.transaction_key)
+
+    async def history(self, owner: Owner, limit: int = 50, cursor: int | None = None) -> HistoryPage:
+        """As Ledger.history, but a page with large bodies may have fewer items and a cursor."""
+        chain = await self.connect()
+        form = await self._link.call(
+            "history",
+            address=self._text(owner),
+            limit=limit,
+            cursor=None if cursor is None else str(cursor),
+        )
+        return readings.page_of(form, chain.transaction_key)
+
+    async def inclusion(self, transaction_id: bytes) -> InclusionProof | None:
+        """As Ledger.inclusion; PeerFault unless it leads to the vertex that the node names."""
+        form = await self._link.call("inclusion_proof", id=transaction_id.hex())
+        if form is None:
+            return None
+        proof, vertex = readings.inclusion_of(form)
+        if not verify_inclusion(proof, transaction_id, vertex.digest):
+            raise PeerFault("inclusion_proof", "the proof does not lead to the vertex")
+        return proof
+
+    async def proof(self, owner: Owner, asset: int = NATIVE) -> AccountProof:
+        """As Ledger.proof, verified here: a quorum of the genesis' committee has signed this state.
+
+        PeerFault if it does not hold, with the code of what is wrong.
+        """
+        genesis = await self.genesis()
+        address = self._address(owner)
+        form = await self._link.call("account_proof", address=self._text(owner), asset=asset)
+        certificate = readings.certificate_of(form.get("certificate", {}))
+        verify_certificate(certificate, EpochRules.of(genesis.chain(), genesis.committee()))
+        try:
+            state = decode_state_proof(bytes.fromhex(form["state_proof"]))
+        except (LookupError, TypeError, ValueError) as error:
+            raise PeerFault("answer", f"state_proof: {error}") from error
+        key = StateKey(ACCOUNTS, account_key(address, asset))
+        value = verify_state_proof(state, key, certificate.checkpoint.state_root)
+        return AccountProof(address, asset, _line(value), state, certificate)
+
+    async def supply(self, asset: int = NATIVE) -> Supply:
+        """As Ledger.supply."""
+        form = await self._link.call("supply", asset=asset)
+        return Supply(int(form["total"]), int(form["fees"]))
+
+    async def status(self) -> LedgerStatus:
+        """As Ledger.status, of the node."""
+        return readings.status_of(await self._link.call("status"))
+
+    async def subscribe(self, after: int | None = None) -> AsyncGenerator[RemoteCommit, None]:
+        """Every commit behind `after`, without a gap, whatever connections break; None: those to come.
+
+        ConnectionError once the node has been away for timeout_s; go on later with the last event's index.
+        """
+        await self.connect()
+        async for commit in self._link.follow(after):
+            yield commit
+
+    def _of_network(self) -> Network:
+        if self._network is None:
+            raise Closed("the client has not been connected")
+        return self._network
+
+    def _address(self, owner: Owner) -> Address:
+        if isinstance(owner, KeyPair):
+            return address_of(owner.public_key)
+        if isinstance(owner, str):
+            return decode_address(owner, self._of_network())
+        if len(owner) != ADDRESS_BYTES:
+            raise ShapeError(f"owner: expected {ADDRESS_BYTES} bytes of address, got {len(owner)}")
+        return owner
+
+    def _text(self, owner: Owner) -> str:
+        return encode_address(self._address(owner), self._of_network())
+
+
+class Client:
+    """The verbs for threads and scripts: each call blocks until it is done. Threads may share it.
+
+    Arguments as AsyncClient's. `with` closes it.
+    """
+
+    def __init__(self, url: str, *, genesis_digest: bytes | None = None, timeout_s: float = 30.0) -> None:
+        self._client = AsyncClient(url, genesis_digest=genesis_digest, timeout_s=timeout_s)
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, name="cherrydag-client", daemon=True)
+        self._thread.start()
+        self._is_closed = False
+
+    def close(self) -> None:
+        """As AsyncClient.close."""
+        if not self._is_closed:
+            self._run(self._client.close())
+            self._is_closed = True
+            self._loop.call_soon_threadsafe(self._loop.stop)
+            self._thread.join()
+            self._loop.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def submit(self, records: Records | Bytes, bodies: Bytes = b"", *, wait: bool = True) -> RemoteSubmission:
+        """As AsyncClient.submit; `wait()` of the submission blocks until it is final."""
+        return self._run(self._client.submit(records, bodies, wait=wait)).blocking(self._run)
+
+    def transfer(self, key: KeyPair, to: Owner, amount: int, **fields: Any) -> RemoteSubmission:
+        """As AsyncClient.transfer, with its fields."""
+        return self._run(self._client.transfer(key, to, amount, **fields)).blocking(self._run)
+
+    def genesis(self) -> Genesis:
+        """As AsyncClient.genesis."""
+        return self._run(self._client.genesis())
+
+    def balance(self, owner: Owner, asset: int = NATIVE) -> Amount:
+        """As AsyncClient.balance."""
+        return self._run(self._client.balance(owner, asset))
+
+    def account(self, owner: Owner) -> AccountView:
+        """As AsyncClient.account."""
+        return self._run(self._client.account(owner))
+
+    def receipt(self, transaction_id: bytes) -> TransactionReceipt | None:
+        """As AsyncClient.receipt."""
+        return self._run(self._client.receipt(transaction_id))
+
+    def phase(self, transaction_id: bytes) -> Phase | None:
+        """As AsyncClient.phase."""
+        return self._run(self._client.phase(transaction_id))
+
+    def transaction(self, transaction_id: bytes) -> HistoryItem | None:
+        """As AsyncClient.transaction."""
+        return self._run(self._client.transaction(transaction_id))
+
+    def history(self, owner: Owner, limit: int = 50, cursor: int | None = None) -> HistoryPage:
+        """As AsyncClient.history."""
+        return self._run(self._client.history(owner, limit, cursor))
+
+    def inclusion(self, transaction_id: bytes) -> InclusionProof | None:
+        """As AsyncClient.inclusion."""
+        return self._run(self._client.inclusion(transaction_id))
+
+    def proof(self, owner: Owner, asset: int = NATIVE) -> AccountProof:
+        """As AsyncClient.proof."""
+        return self._run(self._client.proof(owner, asset))
+
+    def supply(self, asset: int = NATIVE) -> Supply:
+        """As AsyncClient.supply."""
+        return self._run(self._client.supply(asset))
+
+    def status(self) -> LedgerStatus:
+        """As AsyncClient.status."""
+        return self._run(self._client.status())
+
+    def subscribe(self, after: int | None = None) -> Iterator[RemoteCommit]:
+        """As AsyncClient.subscribe: blocks for the next commit."""
+        events = self._client.subscribe(after)
+        try:
+            while True:
+                yield self._run(events.__anext__())
+        finally:
+            if not self._is_closed:
+                self._run(events.aclose())
+
+    def _run(self, work: Coroutine[Any, Any, _Result], timeout_s: float | None = None) -> _Result:
+        if self._is_closed:
+            work.close()
+            raise Closed("the client is closed")
+        future = asyncio.run_coroutine_threadsafe(work, self._loop)
+        try:
+            return future.result(timeout_s)
+        except BaseException:
+            future.cancel()
+            raise
+
+
+def _identity(info: Any) -> tuple[Digest, Network]:
+    try:
+        return Digest(bytes.fromhex(info["genesis_digest"])), Network(info["network"])
+    except (LookupError, TypeError, ValueError) as error:
+        raise PeerFault("answer", f"ledger_info: {error}") from error
+
+
+def _line(value: bytes | None) -> Line | None:
+    if value is None:
+        return None
+    balance, *rest = _LINE.unpack(value)
+    return Line(Amount(int.from_bytes(balance, "little")), *rest)

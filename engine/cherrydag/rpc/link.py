@@ -1,0 +1,243 @@
+"""A client's side of a node's API: calls, batches, and a chain that is followed across disconnections."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from itertools import count
+from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import urlsplit
+
+import aiohttp
+import numpy as np
+import orjson
+
+from cherrydag.crypto import DIGEST_BYTES
+from cherrydag.errors import Closed, ConfigError, Overloaded, PeerFault, Rejected
+from cherrydag.params import RECORD_BYTES
+from cherrydag.primitives import Digest
+from cherrydag.rpc.batches import JSON, OCTETS, ROW_BYTES
+from cherrydag.rpc.jsonrpc import VERSION, ErrorCode
+from cherrydag.transaction import RECORD
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator
+
+    from cherrydag.transaction import Octets, Records
+
+_ANSWER_BYTES_MAX: Final = 32 << 20
+_WAIT_MS_MAX: Final = 20_000
+"""How long one question for results lets the node wait."""
+
+_PAUSES_S: Final = (0.05, 0.1, 0.2, 0.5, 1.0)
+"""Between attempts to connect again; the last one goes on."""
+
+_REFUSED: Final = (
+    ErrorCode.REJECTED,
+    ErrorCode.INVALID_PARAMS,
+    ErrorCode.INVALID_REQUEST,
+    ErrorCode.METHOD_NOT_FOUND,
+    ErrorCode.LIMIT,
+    ErrorCode.PARSE,
+)
+
+
+class RemoteOverloaded(Overloaded):
+    """A node asks to come back later. code: the node's; retry_after_ms: when, if it says so."""
+
+    def __init__(self, message: str, code: str, retry_after_ms: int | None) -> None:
+        super().__init__(message)
+        self.code = code
+        self.retry_after_ms = retry_after_ms
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class RemoteCommit:
+    """One commit of the main chain, final. index: also the cursor to go on behind it. ids: n x 32 bytes;
+    statuses: n, in the order of records."""
+
+    index: int
+    time_ms: int
+    digest: Digest
+    records: Records
+    ids: bytes
+    statuses: Octets
+
+
+class Link:
+    """One node's API. url: "http://host:port" or https. Raises ConfigError for another one."""
+
+    def __init__(self, url: str, timeout_s: float) -> None:
+        parts = urlsplit(url)
+        if parts.scheme not in ("http", "https") or not parts.netloc or parts.query or parts.fragment:
+            raise ConfigError(f"url: expected http://host:port, got {url!r}")
+        self._url = url.rstrip("/")
+        self._timeout_s = timeout_s
+        self._numbers = count(1)
+        self._session: aiohttp.ClientSession | None = None
+        self._is_closed = False
+
+    async def close(self) -> None:
+        """Let it go. Idempotent."""
+        self._is_closed = True
+        if self._session is not None:
+            await self._session.close()
+            self._session = None
+
+    def _open(self) -> aiohttp.ClientSession:
+        if self._is_closed:
+            raise Closed("the client is closed")
+        if self._session is None:
+            timeout = aiohttp.ClientTimeout(total=None, connect=self._timeout_s)
+            self._session = aiohttp.ClientSession(timeout=timeout, auto_decompress=False)
+        return self._session
+
+    async def call(self, method: str, **params: object) -> Any:
+        """The result of a method. Rejected, RemoteOverloaded or ConnectionError."""
+        number = next(self._numbers)
+        body = orjson.dumps({"jsonrpc": VERSION, "id": number, "method": method, "params": params})
+        _, answer = await self._request("POST", "/", data=body, headers={"Content-Type": JSON})
+        return _result(answer, number)
+
+    async def post_batch(self, body: bytes, count: int, room: str) -> tuple[bytes, str]:
+        """Hand in so many records, with their bodies behind them; rows of forms.ANSWER, and a token to ask
+        for their results with, or nothing if none can change any more."""
+        headers = {"Content-Type": OCTETS, "Accept": OCTETS, "X-Records": str(count)}
+        told, rows = await self._request("POST", "/submit", data=body, headers=headers, params={"room": room})
+        return rows, str(told.get("X-Submission", ""))
+
+    async def results(self, token: str) -> tuple[bytes, str]:
+        """As post_batch, of what was handed in before. Rejected "submission_unknown" if it is forgotten."""
+        query = {"wait_ms": str(min(max(1, int(500 * self._timeout_s)), _WAIT_MS_MAX))}
+        headers = {"Accept": OCTETS}
+        told, rows = await self._request("GET", f"/submissions/{token}", headers=headers, params=query)
+        return rows, str(told.get("X-Submission", ""))
+
+    async def _request(self, verb: str, path: str, **options: Any) -> tuple[Any, bytes]:
+        """Headers and body of a good answer."""
+        session = self._open()
+        try:
+            async with asyncio.timeout(self._timeout_s):
+                async with session.request(verb, self._url + path, **options) as response:
+                    parts, size = [], 0
+                    async for part in response.content.iter_any():
+                        parts.append(part)
+                        size += len(part)
+                        if size > _ANSWER_BYTES_MAX:
+                            raise PeerFault("answer", f"{path}: more than {_ANSWER_BYTES_MAX} bytes")
+                    body = b"".join(parts)
+                    if response.status not in (200, 202):
+                        _result(body, None)
+                        raise ConnectionError(f"{self._url}{path}: HTTP {response.status}")
+                    return response.headers, body
+        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            if isinstance(error, ConnectionError) and not isinstance(error, aiohttp.ClientError):
+                raise
+            words = str(error) or type(error).__name__
+            raise ConnectionError(f"{self._url}{path}: {words}") from error
+
+    # Following
+
+    async def follow(self, after: int | None) -> AsyncGenerator[RemoteCommit, None]:
+        """Every commit behind `after`, or behind the first answer, across disconnections."""
+        index = after
+        lost_at_s: float | None = None
+        attempt = 0
+        loop = asyncio.get_running_loop()
+        while True:
+            try:
+                async for event in self._events(index):
+                    lost_at_s, attempt = None, 0
+                    if isinstance(event, int):
+                        index = event if index is None else index
+                        continue
+                    if index is not None and int(event["commit_index"]) != index + 1:
+                        raise PeerFault("answer", f"commit {event['commit_index']} after {index}")
+                    index = int(event["commit_index"])
+                    yield await self._commit(event)
+            except (ConnectionError, Overloaded) as error:
+                lost_at_s = loop.time() if lost_at_s is None else lost_at_s
+                if loop.time() - lost_at_s > self._timeout_s:
+                    raise ConnectionError(f"{self._url}: away for {self._timeout_s} s") from error
+            await asyncio.sleep(_PAUSES_S[min(attempt, len(_PAUSES_S) - 1)])
+            attempt += 1
+
+    async def _events(self, after: int | None) -> AsyncGenerator[Any, None]:
+        """The cursor that a subscription begins with, then its events, to the end of the connection."""
+        session = self._open()
+        number = next(self._numbers)
+        call = {
+            "jsonrpc": VERSION,
+            "id": number,
+            "method": "subscribe_commits",
+            "params": {} if after is None else {"after": after},
+        }
+        try:
+            async with session.ws_connect(self._url + "/ws", heartbeat=self._timeout_s) as socket:
+                await socket.send_str(orjson.dumps(call).decode())
+                is_told = False
+                async for message in socket:
+                    if message.type is not aiohttp.WSMsgType.TEXT:
+                        raise PeerFault("answer", "events: a frame that is no text")
+                    if not is_told:
+                        is_told = True
+                        yield int(_result(message.data, number)["commit_index"])
+                        continue
+                    told = orjson.loads(message.data)["params"]
+                    if "error" in told:
+                        raise Rejected(str(told["error"]["code"]), str(told["error"]["message"]))
+                    yield told["result"]
+        except (aiohttp.ClientError, OSError, TimeoutError) as error:
+            raise ConnectionError(f"{self._url}/ws: {error}") from error
+        except (LookupError, TypeError, ValueError) as error:
+            raise PeerFault("answer", f"events: {error}") from error
+
+    async def _commit(self, event: Any) -> RemoteCommit:
+        """An event with its rows."""
+        try:
+            index, total, time_ms = (int(event[name]) for name in ("commit_index", "transactions", "time_ms"))
+            digest = Digest(bytes.fromhex(event["digest"]))
+        except (LookupError, TypeError, ValueError) as error:
+            raise PeerFault("answer", f"event: {error}") from error
+        columns: tuple[list[bytes], list[bytes], list[bytes]] = ([], [], [])
+        first = 0
+        while first < total:
+            headers, body = await self._request("GET", f"/commits/{index}/rows", params={"first": str(first)})
+            n = len(body) // ROW_BYTES
+            if n == 0 or n * ROW_BYTES != len(body) or headers.get("X-Records") != str(n):
+                raise PeerFault("answer", f"rows of commit {index}: {len(body)} bytes")
+            ids_at, statuses_at = n * RECORD_BYTES, n * (RECORD_BYTES + DIGEST_BYTES)
+            columns[0].append(body[:ids_at])
+            columns[1].append(body[ids_at:statuses_at])
+            columns[2].append(body[statuses_at:])
+            first += n
+        records, ids, statuses = (b"".join(parts) for parts in columns)
+        return RemoteCommit(
+            index,
+            time_ms,
+            digest,
+            np.frombuffer(records, RECORD),
+            ids,
+            np.frombuffer(statuses, np.uint8),
+        )
+
+
+def _result(answer: bytes | str, number: int | None) -> Any:
+    """The result in an answer. number: of the call; None if only an error may be there."""
+    try:
+        form = orjson.loads(answer)
+        error = form.get("error")
+        if error is None:
+            if number is None or form["id"] != number:
+                raise PeerFault("answer", "an answer to another call")
+            return form["result"]
+        code, message = ErrorCode(error["code"]), str(error["message"])
+        data = error["data"]
+        name, retry_after_ms = str(data["code"]), data.get("retry_after_ms")
+    except (LookupError, TypeError, ValueError, AttributeError) as wrong:
+        raise ConnectionError(f"the node gave no answer of JSON-RPC: {wrong}") from wrong
+    if code in _REFUSED:
+        raise Rejected(name, message)
+    if code is ErrorCode.OVERLOADED:
+        raise RemoteOverloaded(message, name, retry_after_ms)
+    raise ConnectionError(f"{name}: {message}")
