@@ -186,6 +186,27 @@ async def test_history_pages_newest_first_without_a_gap(node):
     assert seen == [10, 6, 5, 4, 3, 2, 1]
 
 
+async def test_a_long_history_is_read_in_parts_without_a_gap(tmp_path):
+    async with api(tmp_path / "l") as node:
+        records = node.transfers(node.ledger.treasury, address_of(BOB.public_key), 130)
+        await (await node.ledger.submit(records))
+        page = await node.call("history", address=BOB_TEXT, limit=130)
+        assert page["cursor"] is None
+        assert [item["nonce"] for item in page["items"]] == list(range(129, -1, -1))
+        assert len((await node.call("history", address=BOB_TEXT, limit=129))["items"]) == 129
+
+
+@pytest.mark.parametrize(("list_bytes", "count"), [(50 * 1024, 50), (50 * 1024 + 1, 100)])
+async def test_the_bytes_of_a_list_are_bounded(tmp_path, list_bytes, count):
+    async with api(tmp_path / "l", replace(RpcLimits(), list_bytes=list_bytes)) as node:
+        records = node.transfers(node.ledger.treasury, address_of(BOB.public_key), 130)
+        await (await node.ledger.submit(records))
+        page = await node.call("history", address=BOB_TEXT, limit=130)
+        assert len(page["items"]) == count
+        rest = await node.call("history", address=BOB_TEXT, limit=130, cursor=page["cursor"])
+        assert rest["items"][0]["nonce"] == 129 - count
+
+
 async def test_commits_page_without_a_gap(node):
     seen, first = [], 1
     while first is not None:

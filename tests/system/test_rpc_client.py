@@ -122,9 +122,17 @@ async def test_what_a_restart_has_forgotten_is_handed_in_again(tmp_path):
         assert not sent.is_settled
         port = node.server.port
     async with api(tmp_path / "l", listen=("127.0.0.1", port)) as node:
+        rooms, post_batch = [], client._link.post_batch
+
+        async def noted(body, count, room):
+            rooms.append(room)
+            return await post_batch(body, count, room)
+
+        client._link.post_batch = noted
         await sent
         assert sent.statuses.tolist() == [Status.APPLIED] * 3
         assert node.ledger.balance(BOB) == 3
+        assert rooms == ["wait"]  # what was accepted once is not refused for want of room
         await client.close()
 
 
@@ -155,6 +163,25 @@ async def test_a_subscription_lives_through_a_restart_without_a_gap(tmp_path):
             assert event.records.tobytes() == stored.records.tobytes()
             assert event.statuses.tolist() == stored.statuses.tolist()
         await client.close()
+
+
+async def test_a_gap_in_the_events_is_the_fault_of_the_node(tmp_path):
+    async with api(tmp_path / "l") as node, AsyncClient(node.url) as client:
+        await (await node.ledger.transfer(node.ledger.treasury, BOB, 1))
+        first = (await node.call("commits", 1))["commits"][0]
+        third = first | {"commit_index": 3}
+
+        async def events(_):
+            yield 0
+            yield first
+            yield third
+
+        client._link._events = events
+        seen = []
+        with pytest.raises(PeerFault, match="commit 3 after 1"):
+            async for event in client.subscribe(0):
+                seen += [event.index]
+        assert seen == [1]
 
 
 async def test_commits_with_many_rows_come_whole(tmp_path):

@@ -148,8 +148,8 @@ async def test_an_encoded_body_is_refused(tmp_path):
 
 
 @pytest.mark.parametrize(("size", "status"), [(999, 200), (1000, 200), (1001, 413)])
-@pytest.mark.parametrize("is_chunked", [False, True])
-async def test_a_body_is_bounded(tmp_path, size, status, is_chunked):
+@pytest.mark.parametrize("way", ["whole", "in chunks", "behind its head"])
+async def test_a_body_is_bounded(tmp_path, size, status, way):
     async with api(tmp_path / "l", replace(RpcLimits(), body_bytes=1000)) as node:
         body = CALL.encode().ljust(size)
 
@@ -158,8 +158,9 @@ async def test_a_body_is_bounded(tmp_path, size, status, is_chunked):
             yield body[500:]
 
         headers = {"Content-Type": "application/json"}
-        sent = chunks() if is_chunked else body
-        async with node.http.post(node.url, data=sent, headers=headers) as response:
+        sent = body if way == "whole" else chunks()
+        is_late = way == "behind its head"
+        async with node.http.post(node.url, data=sent, headers=headers, expect100=is_late) as response:
             answer = await response.json()
             assert response.status == status
             code = answer["error"]["data"]["code"]

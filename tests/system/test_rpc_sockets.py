@@ -170,7 +170,21 @@ async def test_transactions_of_an_address_are_told(tmp_path):
             sent.id().hex() for sent in (got, gave, to_self)
         ]
         assert [event["result"]["amount"] for event in events] == ["7", "3", "2"]
+        assert [event["subscription"] for event in events] == [1, 1, 1]
         assert events[0]["result"] == (await node.call("commit", events[0]["cursor"]))["rows"][0]
+
+
+async def test_a_transaction_is_told_to_both_ends_and_once_to_each(tmp_path):
+    async with api(tmp_path / "l") as node, connected(node) as socket:
+        for key in (node.ledger.treasury, BOB):
+            text = encode_address(address_of(key.public_key), Network.DEV)
+            await socket.call("subscribe_transactions", address=text)
+        sent = await pay(node)
+        events = [await socket.event() for _ in range(2)]
+        assert sorted(event["subscription"] for event in events) == [1, 2]
+        assert {event["result"]["id"] for event in events} == {sent.id().hex()}
+        await socket.call("status")
+        assert socket.told == []
 
 
 async def test_finality_is_told_once_for_each_id(tmp_path):
@@ -395,4 +409,22 @@ async def test_what_happens_before_the_answer_is_told_behind_it(tmp_path):
         assert await session.next() == b"answer"
         session.sent()
         assert b'"subscription":1' in await session.next()
+        session.close()
+
+
+async def test_a_cursor_ahead_of_the_hub_is_told_nothing_twice(tmp_path):
+    async with api(tmp_path / "l") as node:
+        for _ in range(3):
+            await pay(node)
+        lagging = Lagging(node)
+        session, hub = lagging.session, lagging.hub
+        last, lookups = hub.index, node.ledger._running.lookups
+        hub.index = 0
+        session.subscribe_commits(last)
+        session.answer(b"answer")
+        while not hub.commits:
+            await asyncio.sleep(0)
+        for index in range(1, last + 1):
+            hub._tell(lookups.event(index))
+        assert session.queued_bytes == len(b"answer")
         session.close()

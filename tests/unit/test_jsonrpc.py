@@ -147,6 +147,8 @@ def test_a_batch_beyond_the_bound_is_refused_as_a_whole():
         b'"\n"',
         b'"\\x"',
         b'"open',
+        b'["' + b"[" * 40,
+        b'["' + b'\\"' * 40 + b"[" * 40,
         b"]",
         b"]]]][[[[",
         b"// 1",
