@@ -5,6 +5,8 @@ The text is bech32m (BIP-350): the network's prefix, "1", a version symbol, the 
 """
 
 from enum import StrEnum
+from functools import reduce
+from operator import xor
 from typing import TypeAlias
 
 import numpy as np
@@ -30,6 +32,10 @@ _CHECKSUM_SYMBOLS = 6
 _ADDRESS_SYMBOLS = 1 + ADDRESS_BYTES * 8 // 5 + _CHECKSUM_SYMBOLS
 _BECH32M = 0x2BC830A3
 _GENERATOR = (0x3B6A57B2, 0x26508E6D, 0x1EA119FA, 0x3D4233DD, 0x2A1462B3)
+_FEEDBACK = tuple(
+    reduce(xor, (term for bit, term in enumerate(_GENERATOR) if top >> bit & 1), 0) for top in range(32)
+)
+"""What the five bits that a shift pushes out feed back, by their value."""
 
 
 class Network(StrEnum):
@@ -157,17 +163,13 @@ def _residue(prefix: str, symbols: list[int]) -> int:
     codes = prefix.encode("ascii")
     state = 1
     for symbol in [*(code >> 5 for code in codes), 0, *(code & 31 for code in codes), *symbols]:
-        state = _shift(state) ^ symbol
+        state = (state & 0x1FFFFFF) << 5 ^ _FEEDBACK[state >> 25] ^ symbol
     return state
 
 
 def _shift(state: int) -> int:
     """Multiply by x in the code's ring."""
-    top, state = state >> 25, (state & 0x1FFFFFF) << 5
-    for bit, term in enumerate(_GENERATOR):
-        if top >> bit & 1:
-            state ^= term
-    return state
+    return (state & 0x1FFFFFF) << 5 ^ _FEEDBACK[state >> 25]
 
 
 def _bad_character(text: str, position: int) -> AddressError:

@@ -75,8 +75,8 @@ def test_followers_hear_what_the_first_hears() -> None:
     followers = [Submission(ids_of(2)) for _ in range(2)]
     dropped = Submission(ids_of(7, 1))
     for follower in followers:
-        tracker.follow(follower, 0)
-    tracker.follow(dropped, 1)
+        tracker.follow(tracker.register(follower), 0)
+    tracker.follow(tracker.register(dropped), 1)
     tracker.sequenced(ids_of(5, 2), words(0, int(tags[1])), words(3, 4))
     assert [int(one.phases[0]) for one in followers] == [Phase.SEQUENCED] * 2
     tracker.final(ids_of(5, 2), words(0, int(tags[1])), words(3, 4), octets(1, 6))
@@ -84,11 +84,12 @@ def test_followers_hear_what_the_first_hears() -> None:
     tracker.dropped(tags[:1])
     assert dropped.phases.tolist() == [Phase.ACCEPTED, Phase.DROPPED]
     assert first.is_settled
+    assert len(tracker) == 1  # the one that waits for 7: who follows is let go like the first
 
 
 def test_a_follower_of_a_transaction_that_nobody_tagged_is_found_by_its_id() -> None:
     tracker, one = Tracker(), Submission(ids_of(3))
-    tracker.follow(one, 0)
+    tracker.follow(tracker.register(one), 0)
     tracker.final(ids_of(1, 2, 3), words(0, 0, 0), words(1, 2, 3), octets(1, 1, 2))
     assert one.wait(0).statuses.tolist() == [2]
 
@@ -96,7 +97,7 @@ def test_a_follower_of_a_transaction_that_nobody_tagged_is_found_by_its_id() -> 
 def test_when_the_ledger_stops_everybody_hears_why() -> None:
     tracker, one, other = Tracker(), Submission(ids_of(1)), Submission(ids_of(1))
     tracker.register(one)
-    tracker.follow(other, 0)
+    tracker.follow(tracker.register(other), 0)
     tracker.fail(RuntimeError("disk"))
     for submission in (one, other):
         with pytest.raises(RuntimeError, match="disk"):

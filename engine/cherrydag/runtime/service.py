@@ -198,7 +198,7 @@ class Service:
             tags = self.tracker.tags(number, item.rows)
             found = self.mempool.add(item.records, item.ids, self._wall_s, item.bodies, offsets, tags)
             again = _TRANSIENT[found] & wait
-            self._account(submission, item, found, again)
+            self._account(submission, number, item, found, again)
             self._take_drops()
             self.host.on_payload()
             if not again.any():
@@ -207,16 +207,16 @@ class Service:
             await asyncio.shield(progress)
             self._check_running()
 
-    def _account(self, submission: Submission, item: _Slice, found: Octets, again: Mask) -> None:
+    def _account(self, submission: Submission, number: int, item: _Slice, found: Octets, again: Mask) -> None:
         submission.codes[item.rows] = found
         twice = found == AddStatus.DUPLICATE
         for at in np.flatnonzero(twice).tolist():
-            self._join(submission, int(item.rows[at]))
+            self._join(submission, number, int(item.rows[at]))
         refused = (found > AddStatus.REPLACED) & ~twice & ~again
         if refused.any():
             submission.mark_refused(item.rows[refused], found[refused])
 
-    def _join(self, submission: Submission, row: int) -> None:
+    def _join(self, submission: Submission, number: int, row: int) -> None:
         """A transaction that was handed in before: tell of it what is told of the first one."""
         transaction_id = submission.id(row)
         if Presence(self.mempool.status(transaction_id)[0]) is Presence.SETTLED:
@@ -228,7 +228,7 @@ class Service:
                     np.array([found.status], np.uint8),
                 )
                 return
-        self.tracker.follow(submission, row)
+        self.tracker.follow(number, row)
 
     def phase(self, transaction_id: Digest) -> Phase | None:
         """How far a transaction has come; None if this node does not know it."""

@@ -184,7 +184,7 @@ class Tracker:
     def __init__(self) -> None:
         self._numbers = 0
         self._open: dict[int, Submission] = {}
-        self._also: dict[Digest, list[tuple[Submission, int]]] = {}  # those that were handed in before
+        self._also: dict[Digest, list[tuple[int, int]]] = {}  # those that were handed in before
 
     def __len__(self) -> int:
         return len(self._open)
@@ -200,15 +200,16 @@ class Tracker:
         """The tags of rows of the submission of this number."""
         return rows | np.uint64(number) << _ROW_BITS
 
-    def follow(self, submission: Submission, row: int) -> None:
+    def follow(self, number: int, row: int) -> None:
         """A row of this one is a transaction that waits under another's tag, or nobody's."""
-        self._also.setdefault(submission.id(row), []).append((submission, row))
+        self._also.setdefault(self._open[number].id(row), []).append((number, row))
 
     def sequenced(self, ids: bytes, tags: Words, places: Words) -> None:
         """These transactions have a place. Tags of 0 are nobody's."""
         for number, rows, at in self._groups(tags):
             self._open[number].mark_sequenced(rows, places[at])
-        for submission, row, place in self._followers(ids):
+        for number, row, place in self._followers(ids):
+            submission = self._open[number]
             if submission.phases[row] == Phase.ACCEPTED:
                 submission.mark_sequenced(_one(row), places[place : place + 1])
 
@@ -217,9 +218,11 @@ class Tracker:
         for number, rows, at in self._groups(tags):
             self._open[number].mark_final(rows, places[at], statuses[at])
             self.release(number)
-        for submission, row, place in self._followers(ids):
+        for number, row, place in self._followers(ids):
+            submission = self._open[number]
             submission.mark_final(_one(row), places[place : place + 1], statuses[place : place + 1])
             self._also.pop(submission.id(row), None)
+            self.release(number)
 
     def dropped(self, tags: Words) -> None:
         """These left the mempool otherwise."""
@@ -227,7 +230,9 @@ class Tracker:
             submission = self._open[number]
             for row in rows.tolist() if self._also else ():
                 for follower, place in self._also.pop(submission.id(row), ()):
-                    follower.mark_dropped(_one(place))
+                    if follower in self._open:
+                        self._open[follower].mark_dropped(_one(place))
+                        self.release(follower)
             submission.mark_dropped(rows)
             self.release(number)
 
@@ -237,8 +242,7 @@ class Tracker:
 
     def fail(self, error: BaseException) -> None:
         """The ledger has stopped."""
-        followers = [submission for listed in self._also.values() for submission, _ in listed]
-        for submission in [*self._open.values(), *followers]:
+        for submission in self._open.values():
             submission.fail(error)
         self._open.clear()
         self._also.clear()
@@ -261,8 +265,8 @@ class Tracker:
         found = [(int(numbers[a]), rows[a:b], at[a:b]) for a, b in pairwise(cuts)]
         return [group for group in found if group[0] in self._open]
 
-    def _followers(self, ids: bytes) -> list[tuple[Submission, int, int]]:
-        """(submission, row, place in ids) of each that is followed by its id."""
+    def _followers(self, ids: bytes) -> list[tuple[int, int, int]]:
+        """(number, row, place in ids) of each open submission's row that is followed by its id."""
         if not self._also or not ids:
             return []
         heads = np.frombuffer(ids, "<u8")[:: DIGEST_BYTES // 8]
@@ -270,7 +274,7 @@ class Tracker:
         found = []
         for at in np.flatnonzero(np.isin(heads, wanted)).tolist():
             followed = self._also.get(Digest(ids[at * DIGEST_BYTES : (at + 1) * DIGEST_BYTES]), ())
-            found += [(submission, row, at) for submission, row in followed]
+            found += [(number, row, at) for number, row in followed if number in self._open]
         return found
 
 
