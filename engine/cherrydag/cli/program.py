@@ -12,6 +12,7 @@ from cherrydag.cli.exits import MEANINGS, Exit, exit_of, words_of
 from cherrydag.cli.genesis_commands import genesis
 from cherrydag.cli.key_commands import keys
 from cherrydag.cli.ledger_commands import COMMANDS
+from cherrydag.cli.run_commands import run
 from cherrydag.errors import CherrydagError
 
 NAME = "cherrydag"
@@ -105,6 +106,7 @@ for _command in (
     genesis,
     db,
     backup,
+    run,
 ):
     cli.add_command(_command)
 
