@@ -1,10 +1,15 @@
 """`cherrydag db` and `backup`: what is damaged is named, what can be made good is."""
 
+import asyncio
 import json
 import os
 import shutil
 import signal
+import socket
+from collections.abc import Iterator
 from pathlib import Path
+from queue import Queue
+from threading import Thread
 
 import pytest
 from click.testing import CliRunner, Result
@@ -17,6 +22,7 @@ from cherrydag.cli.program import cli
 from cherrydag.ledger import Ledger
 from cherrydag.runtime import home as home_module
 from cherrydag.runtime.home import Home
+from cherrydag.runtime.node_runner import start_node
 from cherrydag.runtime.opening import LedgerOptions
 from cherrydag.signing import generate_keypair
 from cherrydag.storage import opening
@@ -205,6 +211,46 @@ def test_what_the_other_copy_cannot_give_is_missing(shop: Path, filled: Path, tm
     done = told("db", "repair", shop, "--from", tmp_path / "other", code=Exit.STORAGE)
     assert (done["vertices_repaired"], done["vertices_missing"]) == ([], [digest])
     assert "could not give 1 vertex" in run("db", "repair", shop, "--from", tmp_path / "other", code=4).stdout
+
+
+@pytest.fixture
+def node(filled: Path, tmp_path: Path) -> Iterator[str]:
+    """Where a node with the other copy listens for peers."""
+    shutil.copytree(filled, tmp_path / "other")
+    ready: Queue[tuple[asyncio.AbstractEventLoop, asyncio.Event, int]] = Queue()
+
+    async def serve() -> None:
+        running = await start_node(Home.load(tmp_path / "other"))
+        stop = asyncio.Event()
+        ready.put((asyncio.get_running_loop(), stop, running.peers.transport.port))
+        await stop.wait()
+        await running.close()
+
+    thread = Thread(target=lambda: asyncio.run(serve()))
+    thread.start()
+    loop, stop, port = ready.get(timeout=30)
+    yield f"127.0.0.1:{port}"
+    loop.call_soon_threadsafe(stop.set)
+    thread.join()
+
+
+def test_repair_takes_vertices_from_a_running_node(shop: Path, node: str):
+    digest = damage_vertex(shop)
+    done = told("db", "repair", shop, "--from", node)
+    assert (done["vertices_repaired"], done["vertices_missing"]) == ([digest], [])
+    assert done["after"]["sound"]
+    assert told("balance", shop, "treasury")["balance"]
+
+
+def test_a_node_of_another_chain_or_none_is_no_source(node: str, tmp_path: Path):
+    run("init", tmp_path / "alien")
+    with Ledger.open(tmp_path / "alien") as ledger:
+        ledger.transfer(ledger.treasury, BOB, 1).wait(30)
+    damage_vertex(tmp_path / "alien")
+    assert "chain" in run("db", "repair", tmp_path / "alien", "--from", node, code=Exit.STORAGE).stderr
+    with socket.create_server(("127.0.0.1", 0)) as nobody:
+        place = f"127.0.0.1:{nobody.getsockname()[1]}"
+    assert place in run("db", "repair", tmp_path / "alien", "--from", place, code=Exit.STORAGE).stderr
 
 
 def test_repair_of_a_sound_ledger_changes_nothing(shop: Path):

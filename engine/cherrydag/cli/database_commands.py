@@ -107,16 +107,19 @@ def _print_report(report: "CheckReport") -> None:
 @db.command()
 @folder_argument
 @click.option(
-    "--from", "other", type=PATH, metavar="OTHER_DIR", help="Another copy of the chain: a ledger's folder."
+    "--from",
+    "other",
+    metavar="DIR_OR_NODE",
+    help="Another copy of the chain: a ledger's folder, or HOST:PORT where a node listens for peers.",
 )
 @json_option
-def repair(folder: Path, other: Path | None, as_json: bool) -> int:
-    """Check, and make good what can be: damaged vertices from OTHER_DIR, damaged outcomes by execution.
+def repair(folder: Path, other: str | None, as_json: bool) -> int:
+    """Check, and make good what can be: damaged vertices from another copy, damaged outcomes by execution.
 
-    What comes from OTHER_DIR is proved by its digest. Exit code 4 if anything is still wrong afterwards.
+    What another copy gives is proved by its digest. Exit code 4 if anything is still wrong afterwards.
     """
     from cherrydag.cli.checking import check_folder, open_store
-    from cherrydag.cli.repairing import execute_again
+    from cherrydag.cli.repairing import execute_again, other_copy
     from cherrydag.runtime.home import Home
     from cherrydag.storage.check import Repairs, repair_from
 
@@ -128,7 +131,7 @@ def repair(folder: Path, other: Path | None, as_json: bool) -> int:
         note("vertices are damaged: give --from another copy of the chain to repair them")
     with open_store(home) as store:
         if before.damaged_vertices and other is not None:
-            with open_store(Home.load(other)) as source:
+            with other_copy(home, other) as source:
                 repairs = repair_from(store, source, before.damaged_vertices)
         if executed:
             with progress_bar("executing", hidden=as_json) as progress:

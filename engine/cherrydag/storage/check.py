@@ -10,11 +10,10 @@ from array import array
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Final, NamedTuple, TypeAlias
+from typing import Final, NamedTuple, Protocol, TypeAlias
 
 from cherrydag.chain import Chain
 from cherrydag.commit import Commit
-from cherrydag.consensus.ports import Store
 from cherrydag.errors import StorageError
 from cherrydag.payload import payload_ids, payload_root
 from cherrydag.refs import AnyRef, VertexRef
@@ -88,8 +87,15 @@ def check(store: LmdbStore, progress: Progress | None = None) -> CheckReport:
     return _Check(store, progress or _ignore).run()
 
 
-def repair_from(store: LmdbStore, other: Store, damaged: Sequence[AnyRef] | None = None) -> Repairs:
-    """Replace damaged vertices, those that a check has found or finds now, by those of another store.
+class VertexSource(Protocol):
+    """Whoever has vertices: another store, or a node."""
+
+    def vertices(self, refs: Sequence[AnyRef]) -> Sequence[Vertex | None]:
+        """The vertices of these references, None for what it has not."""
+
+
+def repair_from(store: LmdbStore, other: VertexSource, damaged: Sequence[AnyRef] | None = None) -> Repairs:
+    """Replace damaged vertices, those that a check has found or finds now, by those of another copy.
 
     What it gives is proved by digest and payload root; what does not fit counts as missing.
     """
