@@ -280,7 +280,7 @@ class Chaos:
         while not self._stop.is_set():
             record = build_transfers(
                 senders=key.public_key,
-                recipients=address_of(bytes([nonce % 251]) * 32),
+                recipients=Address(bytes([nonce % 251]) * 20),
                 amounts=1 + nonce % 7,
                 nonces=nonce,
                 fee=1000,
