@@ -7,7 +7,17 @@ from typing import Any
 
 from engines import ALWAYS, START_MS, Host, Payloads, rules_of
 
-from cherrydag.consensus.effects import AskNewest, Broadcast, Effect, Execute, Fetch, Persist, Relay, Ticket
+from cherrydag.consensus.effects import (
+    AskNewest,
+    Broadcast,
+    Effect,
+    Entered,
+    Execute,
+    Fetch,
+    Persist,
+    Relay,
+    Ticket,
+)
 from cherrydag.consensus.main_chain import ChainParams
 from cherrydag.consensus.timing import Timing
 from cherrydag.refs import AnyRef
@@ -169,7 +179,7 @@ class Network:
                 for peer in range(len(self.sites)):
                     if peer not in (number, effect.source):
                         self._push(self.now_ms + self.delay_ms, peer, "vertices", (number, (effect.vertex,)))
-            else:
+            elif not isinstance(effect, Entered):
                 site.others.append(effect)
 
     def _send(self, number: int, vertex: ValidatorVertex) -> None:

@@ -12,12 +12,15 @@ from vertices import CHAIN, KEYS, commit, digest, operator_vertex, refs, tip, va
 
 from cherrydag.gossip.message_codec import FRAME_HEAD, encode_message
 from cherrydag.gossip.messages import (
+    Announce,
     Commits,
     GetCommits,
     GetNewest,
     GetVertices,
+    Graft,
     Message,
     Newest,
+    Prune,
     Push,
     Vertices,
 )
@@ -34,6 +37,9 @@ MESSAGES: dict[str, Message] = {
     "commits": Commits(4, (commit(), commit(index=13)), (validator_vertex(), validator_vertex(author=1))),
     "get_newest": GetNewest(5, 0x0102),
     "newest": Newest(6, 2, (validator_vertex(author=2),)),
+    "announce": Announce((tip(3), *refs(4, "02"), tip(4, 1))),
+    "graft": Graft((*refs(4, "1"), tip(3))),
+    "prune": Prune(),
 }
 
 

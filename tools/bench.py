@@ -6,6 +6,8 @@ NAME selects the benches whose names begin with it. The two sides take turns in 
 ratios can be trusted and seconds cannot. --json prints one object a line: name, value (median time per
 item), unit, baseline, baseline_value, ratio, backend, n (items in a call of ours), then p50, p99, min,
 rounds and seed; the machine is described on stderr.
+
+`python3 tools/bench.py tps --help`: a network of real processes under load.
 """
 
 import argparse
@@ -23,6 +25,8 @@ from pathlib import Path
 import _setup
 
 _setup.bootstrap()
+if __name__ == "__main__" and sys.argv[1:2] == ["tps"]:
+    os.execv(sys.executable, [sys.executable, str(_setup.ROOT / "bench" / "tps.py"), *sys.argv[2:]])
 sys.path[1:1] = [str(_setup.ROOT / "bench"), str(_setup.ROOT / "tests")]
 
 from all_cases import CASES, SEED, Case, Prepared, nothing

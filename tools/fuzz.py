@@ -1,10 +1,14 @@
 #!/usr/bin/env python3
-"""Fuzz the native code: `python3 tools/fuzz.py [TARGET ...] [--seconds N] [--seed S] [--json]`.
+"""Fuzz the native code: `python3 tools/fuzz.py [TARGET ...] [--seconds N] [--seed S] [--json]`, or a node:
+`python3 tools/fuzz.py live [--cases N] [--seed S] [--case K] [--json]`.
 
 A target is tests/fuzz/fuzz_NAME.c with a LLVMFuzzerTestOneInput; TARGET is NAME or the path of such a
 file. Each is linked with the C code of ext/, built with AddressSanitizer, UndefinedBehaviorSanitizer and
 the invariant checks, and driven by libFuzzer where clang is, else by tests/fuzz/driver.c. A finding is
 written to build/fuzz/, its replay command is printed, and the exit status is 1.
+
+"live" starts four of five validators as processes and says N cases (default 100,000) to one of them, over
+links under keys of strangers and of the fifth validator and over the API; --case says one of them alone.
 """
 
 import argparse
@@ -71,7 +75,12 @@ def main() -> int:
     parser.add_argument("--seconds", type=float, default=10, help="for each target (default 10)")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--json", action="store_true", help="one JSON object per target")
+    parser.add_argument("--cases", type=int, default=100_000, help="of live (default 100,000)")
+    parser.add_argument("--case", type=int, help="of live: this one alone")
     options = parser.parse_args()
+    if options.targets == ["live"]:
+        first, count = (0, options.cases) if options.case is None else (options.case, 1)
+        return live(options.seed, first, count, options.json)
     targets = find_targets(options.targets)
     compiler = find_compiler()
     with _setup.locked():
@@ -82,6 +91,13 @@ def main() -> int:
         report(result, program, compiler, options.json)
         found |= bool(result.findings)
     return int(found)
+
+
+def live(seed: int, first: int, count: int, as_json: bool) -> int:
+    """Fuzz a live node."""
+    from attacks.live import run_live
+
+    return run_live(seed, first, count, as_json=as_json)
 
 
 def find_targets(wanted: list[str]) -> dict[str, Path]:

@@ -95,6 +95,10 @@ class AsyncClient:
             self._genesis = found
         return self._genesis
 
+    async def call(self, method: str, **params: object) -> Any:
+        """The result of a method of the node's API, by its name, as JSON."""
+        return await self._link.call(method, **params)
+
     # Submission
 
     async def submit(
@@ -298,6 +302,10 @@ class Client:
     def genesis(self) -> Genesis:
         """As AsyncClient.genesis."""
         return self._run(self._client.genesis())
+
+    def call(self, method: str, **params: object) -> Any:
+        """As AsyncClient.call."""
+        return self._run(self._client.call(method, **params))
 
     def balance(self, owner: Owner, asset: int = NATIVE) -> Amount:
         """As AsyncClient.balance."""

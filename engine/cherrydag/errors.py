@@ -18,6 +18,10 @@ class StorageError(CherrydagError):
     """The database cannot be trusted or cannot be written: fatal. The message names what, where and why."""
 
 
+class InUse(StorageError):  # noqa: N818 - the field's word
+    """Another process has the folder or the key. Nothing is wrong with it."""
+
+
 class ConfigError(CherrydagError, ValueError):
     """The configuration is wrong: name the key, the value and what is allowed."""
 

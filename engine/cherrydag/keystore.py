@@ -12,7 +12,7 @@ import secrets
 import unicodedata
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from functools import cache
 from pathlib import Path
@@ -138,6 +138,16 @@ class Keystore:
         """Keep a key that is known by its 32-byte seed. It is durable when this returns."""
         path = self._path(name)
         made = _seal(name, seed, password, self._cost)
+        with self._changing():
+            if path.exists():
+                raise Rejected(KeyRefusal.NAME_TAKEN, f"{name}: there is a key of that name")
+            write_private(path, made.encode())
+        return made.key
+
+    def add_copy(self, name: str, source: "Keystore", source_name: str) -> StoredKey:
+        """Keep another keystore's key under a name of this one, encrypted as it is there."""
+        path, found = self._path(name), source._read(source_name)
+        made = replace(found, key=replace(found.key, name=name))
         with self._changing():
             if path.exists():
                 raise Rejected(KeyRefusal.NAME_TAKEN, f"{name}: there is a key of that name")

@@ -6,12 +6,12 @@ never steps; set_clock says how far the wall clock is from it.
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import count
-from typing import NamedTuple, TypeAlias
+from typing import TypeAlias
 
 from cherrydag.consensus.author import Identity
-from cherrydag.consensus.effects import AskNewest, Effect, Fetch, Ticket
+from cherrydag.consensus.effects import AskNewest, Broadcast, Effect, Entered, Fetch, Relay, Ticket
 from cherrydag.consensus.engine import Engine
 from cherrydag.consensus.main_chain import ChainParams
 from cherrydag.consensus.ports import PayloadSource, Signer, SignState, Store
@@ -21,17 +21,23 @@ from cherrydag.gossip.commit_sync import CommitSync
 from cherrydag.gossip.effects import Penalise, Send, Verify
 from cherrydag.gossip.faults import SyncFault
 from cherrydag.gossip.fetcher import Fetcher, FetchLimits
+from cherrydag.gossip.jobs import Jobs
 from cherrydag.gossip.messages import (
+    Announce,
     Commits,
     GetCommits,
     GetNewest,
     GetVertices,
+    Graft,
     Message,
     Newest,
+    Prune,
     Push,
     Vertices,
 )
 from cherrydag.gossip.server import Server
+from cherrydag.gossip.spread import SpreadLimits
+from cherrydag.gossip.spreading import Spreading, unsent_left_out
 from cherrydag.params import COMMIT_SYNC_BATCH, COMMITTEE_MAX, PEER_OTHERS, PEER_SELF
 from cherrydag.primitives import Digest, Peer, PublicKey, TimestampMs, ValidatorIndex
 from cherrydag.refs import AnyRef, round_of
@@ -59,7 +65,8 @@ class NodeConfig:
 
     me: index of the validator that it is; None for a node that does not vote. seed: 16 secret bytes of the
     process. origin: the digest that the epoch's first commit continues; None for the genesis'. jobs_max:
-    verifications of one peer's pushes under way; more are dropped.
+    verifications of one peer's pushes under way; more are dropped. spread: None for a network in which every
+    validator sends to every node.
     """
 
     rules: EpochRules
@@ -70,14 +77,7 @@ class NodeConfig:
     fetch: FetchLimits = DEFAULT_FETCH
     origin: Digest | None = None
     jobs_max: int = 256
-
-
-class _Job(NamedTuple):
-    """Vertices under verification. message: what they came in."""
-
-    peer: Peer
-    message: Message
-    vertices: tuple[Vertex, ...]
+    spread: SpreadLimits | None = None
 
 
 class Node:
@@ -105,9 +105,9 @@ class Node:
         self.commit_sync: CommitSync | None = None
         self._numbers = numbers
         self.server = Server(rules.committee, self.engine.window, store, store.newest)
+        self.spreading = Spreading(self.engine, self.server, config.me, config.spread, config.timing, turn)
         self._connected: dict[Peer, None] = {}
-        self._jobs_of_peer: dict[Peer, int] = {}
-        self._jobs: dict[int, _Job] = {}
+        self._jobs = Jobs(numbers, config.jobs_max)
         self._effects: list[NodeEffect] = []
         self._asked: dict[int, Peer] = {}
         self._seen_index = 0
@@ -120,6 +120,15 @@ class Node:
     def me(self) -> ValidatorIndex | None:
         """Which validator it is; None if it does not vote."""
         return self._me
+
+    def expects(self, peer: Peer, number: int) -> bool:
+        """Whether this peer was asked under this number: what else comes as an answer need not be read."""
+        sync = self.commit_sync
+        return (
+            self.fetcher.expects(peer, number)
+            or self._asked.get(number) == peer
+            or (sync is not None and sync.expects(peer, number))
+        )
 
     # Inputs
 
@@ -138,6 +147,7 @@ class Node:
     def on_connected(self, peer: Peer, now_ms: TimestampMs) -> list[NodeEffect]:
         """A peer can be spoken to. Validators have their index as number, others from PEER_OTHERS on."""
         self._connected[peer] = None
+        self.spreading.connected(peer)
         if not self.engine.is_recovered:
             self._ask_newest([peer])
         self._set_peers(now_ms)
@@ -148,6 +158,7 @@ class Node:
         self._connected.pop(peer, None)
         self._asked = {number: asked for number, asked in self._asked.items() if asked != peer}
         self.fetcher.gone(peer, now_ms)
+        self.spreading.gone(peer)
         self._set_peers(now_ms)
         return self._take(now_ms)
 
@@ -166,8 +177,7 @@ class Node:
         self, job: int, faults: Sequence[VertexFault | None], now_ms: TimestampMs
     ) -> list[NodeEffect]:
         """The verdicts on a job's vertices, in order."""
-        peer, message, vertices = self._jobs.pop(job)
-        self._count_job(peer, -1)
+        peer, message, vertices = self._jobs.close(job)
         good = []
         for vertex, fault in zip(vertices, faults, strict=True):
             if fault is None:
@@ -184,6 +194,8 @@ class Node:
             own = [vertex for vertex in good if isinstance(vertex, ValidatorVertex)]
             self._enter(own, self.engine.on_newest(own, peer, now_ms), now_ms)
         else:
+            if isinstance(message, Push) and good:
+                self._effects += self.spreading.pushed(peer, message.vertex, now_ms)
             self._enter(good, self.engine.on_vertices(good, peer, now_ms), now_ms)
         return self._take(now_ms)
 
@@ -231,7 +243,7 @@ class Node:
     def _on_message(self, peer: Peer, message: Message, now_ms: TimestampMs) -> None:
         sync = self.commit_sync
         if isinstance(message, Push):
-            self._on_push(peer, message)
+            self._on_push(peer, message, now_ms)
         elif isinstance(message, Vertices):
             if sync is not None and sync.expects(peer, message.number):
                 sync.on_vertices(peer, message, now_ms)
@@ -248,25 +260,22 @@ class Node:
                 self._apply_certified(now_ms)
         elif isinstance(message, GetNewest):
             self._answer(peer, self.server.newest(message))
+        elif isinstance(message, Announce | Graft | Prune):
+            self._effects += self.spreading.on_message(peer, message, now_ms)
         else:
             self._on_newest(peer, message, now_ms)
 
     def _answer(self, peer: Peer, message: Vertices | Newest) -> None:
         """Send what was asked for, without vertices of ours that a crash could make us forget."""
-        unsent = self.engine.unsent_digests
-        if unsent and any(vertex.digest in unsent for vertex in message.vertices):
-            kept = tuple(vertex for vertex in message.vertices if vertex.digest not in unsent)
-            message = replace(message, vertices=kept)  # type: ignore[arg-type]
-        self._effects.append(Send(peer, message))
+        self._effects.append(Send(peer, unsent_left_out(message, self.engine)))
 
-    def _on_push(self, peer: Peer, message: Push) -> None:
+    def _on_push(self, peer: Peer, message: Push, now_ms: TimestampMs) -> None:
         vertex = message.vertex
         engine = self.engine
-        if engine.window.graph.find(vertex.digest) is not None:
-            return
-        if vertex.digest in engine.acceptance.pending:
-            return
-        if self._jobs_of_peer.get(peer, 0) < self._config.jobs_max:
+        known = engine.window.graph.find(vertex.digest) is not None
+        if known or vertex.digest in engine.acceptance.pending:
+            self._effects += self.spreading.pushed(peer, vertex, now_ms)
+        elif self._jobs.has_room(peer):
             self._verify(peer, message, (vertex,))
 
     def _on_newest(self, peer: Peer, message: Newest, now_ms: TimestampMs) -> None:
@@ -283,19 +292,8 @@ class Node:
             self._route(self.engine.on_newest((), peer, now_ms), now_ms)
 
     def _verify(self, peer: Peer, message: Message, vertices: Sequence[Vertex]) -> None:
-        if not vertices:
-            return
-        job = next(self._numbers)
-        self._jobs[job] = _Job(peer, message, tuple(vertices))
-        self._count_job(peer, 1)
-        self._effects.append(Verify(job, tuple(vertices)))
-
-    def _count_job(self, peer: Peer, change: int) -> None:
-        left = self._jobs_of_peer.get(peer, 0) + change
-        if left:
-            self._jobs_of_peer[peer] = left
-        else:
-            self._jobs_of_peer.pop(peer, None)
+        if vertices:
+            self._effects.append(self._jobs.open(peer, message, vertices))
 
     # Between the parts
 
@@ -327,6 +325,10 @@ class Node:
                 self.fetcher.want(effect.refs, effect.source, now_ms)
             elif isinstance(effect, AskNewest):
                 self._ask_newest(self._connected)
+            elif isinstance(effect, Broadcast | Entered | Relay):
+                if self.spreading.is_for_host(effect):
+                    self._effects.append(effect)
+                self._effects += self.spreading.on_effect(effect, now_ms)
             else:
                 self._effects.append(effect)
 
@@ -346,10 +348,10 @@ class Node:
         return vertex if vertex is not None and vertex.ref == ref else None
 
     def _set_peers(self, now_ms: TimestampMs) -> None:
-        validators = sorted(peer for peer in self._connected if peer < PEER_OTHERS)
-        self.fetcher.set_peers(validators)
+        peers = self.spreading.peers_to_ask(self._connected)
+        self.fetcher.set_peers(peers)
         if self.commit_sync is not None:
-            self.commit_sync.set_peers(validators, now_ms)
+            self.commit_sync.set_peers(peers, now_ms)
 
     def _take(self, now_ms: TimestampMs) -> list[NodeEffect]:
         """The effects of this input, with what fetch and commit sync have to ask now."""
@@ -364,6 +366,8 @@ class Node:
             sync.set_target(self.engine.commit_votes.committed_index, now_ms)
             self._effects += [Send(peer, ask) for peer, ask in sync.requests(now_ms)]
             wake_ms = _earlier(wake_ms, sync.wake_at_ms)
+        self._effects += self.spreading.due(now_ms)
+        wake_ms = _earlier(wake_ms, self.spreading.wake_at_ms)
         if len(self.engine.acceptance.pending):
             if self._recheck_ms is None:
                 self._recheck_ms = TimestampMs(now_ms + RECHECK_MS)

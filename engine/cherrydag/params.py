@@ -87,3 +87,9 @@ COMMIT_SYNC_BATCH: Final = 100
 
 FETCH_REFS_MAX: Final = 1000
 """Most vertices that one request asks for."""
+
+ANNOUNCE_REFS_MAX: Final = 1000
+"""Most vertices that one message announces."""
+
+GRAFT_REFS_MAX: Final = 64
+"""Most vertices that one graft asks for."""

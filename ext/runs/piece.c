@@ -3,6 +3,8 @@
 
 #include <stdlib.h>
 
+#define STRETCH 128 /* entries that pieces are joined by, on average */
+
 /* A piece with room for n entries, and scratch for as many. */
 static int allocate(size_t n, cd_piece **piece, cd_entry **scratch) {
     *piece = malloc(sizeof **piece + n * sizeof *(*piece)->entries);
@@ -52,6 +54,37 @@ int cd_piece_build(const uint8_t *keys, const uint64_t *places, size_t n, cd_pie
     return CD_OK;
 }
 
+/* Move what precedes the bound, or all if there is none, from each piece's cursor on; returns how many. */
+static size_t gather(const cd_piece *const *pieces, size_t n, size_t *cursors,
+                     const cd_entry *bound, cd_entry *to) {
+    size_t count = 0;
+    for (size_t i = 0; i < n; i++) {
+        const cd_entry *entries = pieces[i]->entries;
+        size_t at = cursors[i];
+        for (; at < pieces[i]->n && (bound == NULL || cd_entry_less(&entries[at], bound)); at++)
+            to[count++] = entries[at];
+        cursors[i] = at;
+    }
+    return count;
+}
+
+/* Every so many entries of the largest piece bound a stretch, which is sorted within the first cache.
+ * Sorting all at once would scatter them over memory that no cache holds. */
+static void merge(const cd_piece *const *pieces, size_t n, size_t *cursors, cd_entry *scratch,
+                  cd_piece *piece) {
+    const cd_piece *largest = pieces[0];
+    for (size_t i = 1; i < n; i++)
+        if (pieces[i]->n > largest->n) largest = pieces[i];
+    const size_t step = 1 + largest->n * STRETCH / piece->n;
+    cd_entry *to = piece->entries;
+    for (size_t at = step; to < piece->entries + piece->n; at += step) {
+        const cd_entry *bound = at < largest->n ? &largest->entries[at] : NULL;
+        const size_t count = gather(pieces, n, cursors, bound, scratch);
+        cd_entry_sort(scratch, to, count);
+        to += count;
+    }
+}
+
 int cd_piece_join(const cd_piece *const *pieces, size_t n, cd_piece **out) {
     CD_ARG_CHECK(out != NULL);
     *out = NULL;
@@ -64,13 +97,14 @@ int cd_piece_join(const cd_piece *const *pieces, size_t n, cd_piece **out) {
     }
     cd_piece *piece;
     cd_entry *scratch;
-    int rc = allocate(total, &piece, &scratch);
-    if (rc != 0) return rc;
-    size_t at = 0;
-    for (size_t i = 0; i < n; at += pieces[i++]->n)
-        memcpy(scratch + at, pieces[i]->entries, pieces[i]->n * sizeof *scratch);
-    cd_entry_sort(scratch, piece->entries, total);
-    free(scratch);
+    size_t *cursors = calloc(n, sizeof *cursors);
+    int rc = cursors == NULL ? CD_ERR_MEMORY : allocate(total, &piece, &scratch);
+    if (rc == CD_OK) {
+        merge(pieces, n, cursors, scratch, piece);
+        free(scratch);
+    }
+    free(cursors);
+    if (rc != CD_OK) return rc;
     piece->first_place = pieces[0]->first_place;
     piece->last_place = pieces[n - 1]->last_place;
     *out = piece;

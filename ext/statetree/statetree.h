@@ -11,8 +11,9 @@
  * apart; the root binds depth. A leaf's digest is the caller's business; a bucket that was never set
  * has empty_leaf. The tree is the same whatever the order and grouping of the calls that set it.
  *
- * Memory: 2^(depth + 1) x 32 bytes (64 MiB at depth 20, 1 GiB at 24), touched in full on opening,
- * and 4 bytes for each leaf of a cd_statetree_set_leaves while that runs. Not thread-safe.
+ * Memory: 2^(depth + 1) x 32 bytes (64 MiB at depth 20, 1 GiB at 24), reserved on opening and
+ * touched, page by page, where leaves are set and above them; and 4 bytes for each leaf of a
+ * cd_statetree_set_leaves while that runs. Not thread-safe.
  */
 #ifndef CD_STATETREE_H
 #define CD_STATETREE_H
@@ -57,7 +58,8 @@ cd_status cd_statetree_siblings(const cd_statetree *tree, uint32_t bucket, uint8
 size_t cd_statetree_leaves_size(const cd_statetree *tree);
 void cd_statetree_leaves(const cd_statetree *tree, uint8_t *leaves);
 
-/* Replace all leaves (cd_statetree_leaves_size bytes, else CD_ERR_ARGUMENT), rehash every node. */
+/* Replace all leaves (cd_statetree_leaves_size bytes, else CD_ERR_ARGUMENT), rehash every node above
+ * one that is not empty or was not. */
 cd_status cd_statetree_load(cd_statetree *tree, const uint8_t *leaves, size_t size);
 
 /* Recompute every inner node. Returns the place of one that does not follow from its children, on

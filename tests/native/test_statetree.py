@@ -5,6 +5,7 @@ import ctypes
 import random
 import threading
 from collections.abc import Iterator
+from pathlib import Path
 
 import blake3
 import numpy as np
@@ -185,6 +186,41 @@ def test_loaded_leaves_give_the_tree_that_was_built_step_by_step() -> None:
     assert loaded.root() == built.root()
     assert loaded.siblings(100) == built.siblings(100)
     assert loaded.audit() == 0
+
+
+def test_loading_empty_leaves_over_a_full_tree_empties_it() -> None:
+    untouched, tree = opened(9), opened(9)
+    for kept in ([], [0], [511], [255, 256]):
+        set_leaves(tree, digests("full", list(range(512))))
+        leaves = digests("kept", kept)
+        tree.load(b"".join(leaves.get(bucket, EMPTY) for bucket in range(512)))
+        plain = Plain(9)
+        plain.set_leaves(leaves)
+        assert tree.root() == plain.root()
+        assert tree.siblings(256) == plain.siblings(256)
+        assert tree.audit() == 0
+    tree.load(untouched.leaves())
+    assert tree.root() == untouched.root()
+
+
+def anonymous_bytes() -> int:
+    """Memory of this process that is its own, and touched."""
+    lines = Path("/proc/self/smaps_rollup").read_text().splitlines()
+    return 1024 * next(int(line.split()[1]) for line in lines if line.startswith("Anonymous:"))
+
+
+def test_memory_is_touched_only_where_leaves_are() -> None:
+    """64 MiB are reserved; a leaf needs a page on each level that has more than one."""
+    leaves = digests("few", random.Random(6).sample(range(2**20), 20))
+    before = anonymous_bytes()
+    tree, loaded = opened(20), opened(20)
+    set_leaves(tree, leaves)
+    assert tree.audit() == 0
+    assert len(tree.siblings(0)) == 640
+    snapshot = tree.leaves()
+    loaded.load(snapshot)
+    assert loaded.root() == tree.root()
+    assert anonymous_bytes() - before < len(snapshot) + 2 * (20 * 14 * 4096) + (4 << 20)
 
 
 @pytest.mark.parametrize("change", [-64 * 32, -32, -1, 1, 32, 64 * 32])

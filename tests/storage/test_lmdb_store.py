@@ -299,7 +299,7 @@ def test_a_folder_is_one_processes(tmp_path: Path) -> None:
         environment = {**os.environ, "PYTHONPATH": search}
         command = [sys.executable, "-c", code, str(tmp_path)]
         done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
-        assert f"StorageError: {tmp_path} is in use by process {os.getpid()}" in done.stderr
+        assert f"InUse: {tmp_path} is in use by process {os.getpid()}" in done.stderr
     open_store(tmp_path).close()
 
 

@@ -247,10 +247,10 @@ def test_a_node_of_another_chain_or_none_is_no_source(node: str, tmp_path: Path)
     with Ledger.open(tmp_path / "alien") as ledger:
         ledger.transfer(ledger.treasury, BOB, 1).wait(30)
     damage_vertex(tmp_path / "alien")
-    assert "chain" in run("db", "repair", tmp_path / "alien", "--from", node, code=Exit.STORAGE).stderr
+    assert "chain" in run("db", "repair", tmp_path / "alien", "--from", node, code=Exit.UNREACHABLE).stderr
     with socket.create_server(("127.0.0.1", 0)) as nobody:
         place = f"127.0.0.1:{nobody.getsockname()[1]}"
-    assert place in run("db", "repair", tmp_path / "alien", "--from", place, code=Exit.STORAGE).stderr
+    assert place in run("db", "repair", tmp_path / "alien", "--from", place, code=Exit.UNREACHABLE).stderr
 
 
 def test_repair_of_a_sound_ledger_changes_nothing(shop: Path):

@@ -512,6 +512,53 @@ async def test_places_of_others_are_bounded_and_a_validator_always_has_one() -> 
 
 
 @on_both_loops
+async def test_whom_we_dialled_needs_no_place_among_those_who_dialled_us() -> None:
+    async with loopback() as net:
+        limits = TransportLimits(admission=AdmissionLimits(prefix_rate=1000, others_max=1))
+        one, chosen = net.seat(0, limits), net.seat(3)
+        first, second = await stranger(1, one), await stranger(2, one)
+        first.say_hello(1)
+        await until(lambda: one.links, "the first")
+        await net.connected(one, chosen)
+        second.say_hello(2)
+        assert (await second.goodbye()).code == EndCode.FULL
+        assert list(one.links) == [KEYS[1].public_key, chosen.key]
+        for peer in (first, second):
+            await peer.leave()
+
+
+@on_both_loops
+async def test_a_dial_that_comes_to_nothing_is_told_with_its_code() -> None:
+    async with loopback() as net:
+        one, other = net.seat(0), net.seat(1)
+        failed: list[tuple[bytes, str]] = []
+        handlers = one.transport._handlers
+        one.transport._handlers = handlers._replace(on_failed=lambda *told: failed.append(told))
+        one.transport.dial(KEYS[2].public_key, "127.0.0.1", other.transport.port)
+        one.transport.tick()
+        await until(lambda: failed, "the failure")
+        assert failed == [(KEYS[2].public_key, NetFault.WRONG_KEY)]
+        with socket.create_server(("127.0.0.1", 0)) as taken:
+            port = taken.getsockname()[1]
+        one.transport.dial(KEYS[3].public_key, "127.0.0.1", port)
+        one.transport.tick()
+        await until(lambda: len(failed) == 2, "the other failure")
+        assert failed[1] == (KEYS[3].public_key, EndCode.LOST)
+
+
+@on_both_loops
+async def test_who_is_banned_is_not_dialled() -> None:
+    async with loopback() as net:
+        one, other = net.seat(0), net.seat(1)
+        one.transport.ban(other.key, "it lied", 100_000)
+        one.dial(other)
+        one.transport.tick()
+        assert one.transport._tasks == {} and one.pause_before(other.key) > 0
+        net.pass_ms(100_000)
+        await until(lambda: other.key in one.links, "an open link")
+
+
+@on_both_loops
 async def test_when_files_run_out_accepting_pauses_and_goes_on() -> None:
     async with loopback() as net:
         one = net.seat(0)

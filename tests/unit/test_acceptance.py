@@ -1,5 +1,7 @@
+import pytest
 from engines import START_MS, Forge, Gate, changed, gate_with, issuer
 
+from cherrydag.codec import encode_vertex
 from cherrydag.consensus.acceptance import Clock
 from cherrydag.consensus.door import Refusal
 from cherrydag.consensus.effects import Fetch, Report
@@ -173,6 +175,17 @@ def test_a_full_table_keeps_what_is_nearest() -> None:
     parked = [number for number in range(12) if ROWS[number][0].digest in gate.acceptance.pending]
     assert parked == [4, 5, 6]
     assert gate.refused() == {Refusal.EVICTED: 1}
+
+
+@pytest.mark.parametrize(("room", "parked"), [(-1, 1), (0, 2), (1, 2)])
+def test_what_is_parked_is_bounded_in_bytes_too(room: int, parked: int) -> None:
+    two = [ROWS[4][0], ROWS[6][0]]
+    size = sum(len(encode_vertex(vertex)) for vertex in two)
+    for bound in ("pending_bytes_max", "pending_peer_bytes_max"):
+        gate = Gate(changed(**{bound: size + room}))
+        gate.give(*two, source=3)
+        assert len(gate.acceptance.pending) == parked
+        assert gate.acceptance.pending.size == (size if parked == 2 else len(encode_vertex(two[0])))
 
 
 def test_the_bound_of_missing_parents_evicts_too() -> None:

@@ -63,7 +63,7 @@ def test_modules_are_chosen_between_commas(path: Path):
     made(path, "--modules", " assets , anchor")
     assert genesis_file.load(path).modules == ("anchor", "assets")
     done = made(path.with_name("other"), "--modules", "asset", code=Exit.CONFIG)
-    assert "known are anchor, assets, multisig" in done.stderr
+    assert "known are anchor, assets, bonds, multisig" in done.stderr
 
 
 def test_a_genesis_never_replaces_one(path: Path):

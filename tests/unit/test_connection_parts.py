@@ -13,7 +13,8 @@ from vertices import KEYS
 
 from cherrydag.errors import PeerFault, ShapeError
 from cherrydag.net import certificates
-from cherrydag.net.admission import Admission, AdmissionLimits, plain, prefix
+from cherrydag.net.addresses import Place
+from cherrydag.net.admission import Admission, AdmissionLimits, Ban, plain, prefix
 from cherrydag.net.certificates import authority_certificate, leaf_certificate, peer_key, tls_context
 from cherrydag.net.control import (
     GOODBYE_CODE_BYTES_MAX,
@@ -314,21 +315,51 @@ def test_remembered_prefixes_are_bounded() -> None:
 
 def test_places_of_others_are_bounded() -> None:
     door = admission(others_max=2)
-    assert [door.admits_peer(others) for others in (0, 1, 2, 3)] == [True, True, False, False]
+    here = "127.0.0.1"
+    assert [door.admits_peer(here, [here] * others) for others in (0, 1, 2, 3)] == [True, True, False, False]
+
+
+def test_one_network_of_the_world_has_few_places_and_a_private_one_all() -> None:
+    door = admission(others_max=8, group_max=2)
+    same, other = ["8.8.1.1", "8.8.2.1"], ["8.9.1.1", "8.9.2.1"]
+    assert door.admits_peer("8.8.3.1", same[:1] + other)
+    assert not door.admits_peer("8.8.3.1", same + other[:1])
+    assert door.admits_peer("8.7.3.1", same + other)
+    assert not door.admits_peer("2600:1:3::1", ["2600:1:1::1", "2600:1:2::1"])
+    assert door.admits_peer("2600:2:3::1", ["2600:1:1::1", "2600:1:2::1"])
+    assert door.admits_peer("10.0.0.9", [f"10.0.0.{number}" for number in range(7)])
 
 
 def test_bans_end_and_are_bounded() -> None:
     door = admission(bans_max=3)
     keys = [key.public_key for key in KEYS]
-    door.ban(keys[0], "192.0.2.1", 1000)
+    door.ban(Ban(keys[0], "192.0.2.1", 1000))
     assert [door.is_banned(keys[0], now_ms) for now_ms in (999, 1000)] == [True, False]
-    door.ban(keys[0], "192.0.2.1", 1000)
+    door.ban(Ban(keys[0], "192.0.2.1", 1000))
     assert not door.admits_socket("192.0.2.1", 0, 999)
     assert door.admits_socket("192.0.2.2", 0, 999)
     assert door.admits_socket("192.0.2.1", 0, 1000)
     for number, key in enumerate(keys):
-        door.ban(key, None, 5000 + number)
+        door.ban(Ban(key, None, 5000 + number))
     assert [door.is_banned(key, 2000) for key in keys] == [False, True, True, True]
+    assert [ban.key for ban in door.bans(5001)] == keys[2:]
+
+
+def test_who_is_unbanned_may_come_back_from_its_address() -> None:
+    door = admission()
+    key = KEYS[0].public_key
+    door.ban(Ban(key, "192.0.2.1", 1000, "it lied"))
+    assert door.bans(0) == [Ban(key, "192.0.2.1", 1000, "it lied")]
+    assert door.unban(key) and not door.unban(key)
+    assert door.admits_socket("192.0.2.1", 0, 0) and not door.is_banned(key, 0)
+
+
+def test_a_validators_host_is_not_shut_for_what_a_neighbour_did() -> None:
+    door = admission()
+    door.set_reserved(["192.0.2.1"])
+    door.ban(Ban(KEYS[0].public_key, "192.0.2.1", 1000))
+    assert door.admits_socket("192.0.2.1", 0, 0)
+    assert door.is_banned(KEYS[0].public_key, 0)
 
 
 # Dialling
@@ -337,7 +368,7 @@ def test_bans_end_and_are_bounded() -> None:
 def dialer(**changes: int) -> Dialer:
     made = Dialer(Random(1), DialLimits(**changes))
     for number in range(3):
-        made.want(KEYS[number].public_key, "192.0.2.1", 4000 + number)
+        made.want(KEYS[number].public_key, [Place("192.0.2.1", 4000 + number)])
     return made
 
 
@@ -356,7 +387,7 @@ def test_every_wanted_peer_is_dialled_once_at_a_time() -> None:
 def test_pauses_double_up_to_the_longest_and_a_part_is_chance() -> None:
     made = Dialer(Random(7), DialLimits(pause_ms=100, pause_max_ms=1000))
     key = KEYS[0].public_key
-    made.want(key, "192.0.2.1", 1)
+    made.want(key, [Place("192.0.2.1", 1)])
     now_ms = 0
     for whole in (100, 200, 400, 800, 1000, 1000, 1000):
         (target,) = made.due(now_ms)
@@ -369,7 +400,7 @@ def test_pauses_double_up_to_the_longest_and_a_part_is_chance() -> None:
 def test_nodes_do_not_dial_in_step_and_a_seed_repeats_itself() -> None:
     def pauses(seed: int) -> list[int]:
         made = Dialer(Random(seed), DialLimits())
-        made.want(KEYS[0].public_key, "192.0.2.1", 1)
+        made.want(KEYS[0].public_key, [Place("192.0.2.1", 1)])
         (target,) = made.due(0)
         found = []
         for _ in range(5):
@@ -403,10 +434,29 @@ def test_a_new_address_is_dialled_at_once_and_the_same_one_is_not() -> None:
     made = dialer()
     key = KEYS[0].public_key
     made.failed(key, 0, is_final=True)
-    made.want(key, "192.0.2.1", 4000)
+    made.want(key, [Place("192.0.2.1", 4000)])
     assert key not in [target.key for target in made.due(0)]
-    made.want(key, "192.0.2.9", 4000)
-    assert [(target.key, target.host) for target in made.due(0)] == [(key, "192.0.2.9")]
+    made.want(key, [Place("192.0.2.9", 4000)])
+    assert [(target.key, target.place.host) for target in made.due(0)] == [(key, "192.0.2.9")]
+
+
+def test_places_of_a_peer_take_turns_as_dials_fail_and_a_place_that_worked_stays() -> None:
+    made = Dialer(Random(1), DialLimits())
+    key = KEYS[0].public_key
+    made.want(key, [Place("192.0.2.1", 1), Place("192.0.2.2", 2)])
+    now_ms, ports = 0, []
+    for _ in range(3):
+        (target,) = made.due(now_ms)
+        ports.append(target.place.port)
+        made.failed(key, now_ms)
+        now_ms = target.next_ms
+    assert ports == [1, 2, 1]
+    (target,) = made.due(now_ms)
+    made.opened(key, now_ms)
+    made.failed(key, now_ms + 60_000)
+    assert (ports[-1], target.place.port) == (1, 2)
+    made.want(key, [Place("192.0.2.1", 1), Place("192.0.2.2", 2)])
+    assert target.place.port == 2
 
 
 def test_who_is_connected_is_not_dialled() -> None:

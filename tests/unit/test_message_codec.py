@@ -25,16 +25,26 @@ from cherrydag.gossip.message_codec import (
     encode_message,
 )
 from cherrydag.gossip.messages import (
+    Announce,
     Commits,
     GetCommits,
     GetNewest,
     GetVertices,
+    Graft,
     Message,
     Newest,
+    Prune,
     Push,
     Vertices,
 )
-from cherrydag.params import COMMIT_SYNC_BATCH, COMMITTEE_MAX, FETCH_REFS_MAX, VERTEX_BYTES_MAX
+from cherrydag.params import (
+    ANNOUNCE_REFS_MAX,
+    COMMIT_SYNC_BATCH,
+    COMMITTEE_MAX,
+    FETCH_REFS_MAX,
+    GRAFT_REFS_MAX,
+    VERTEX_BYTES_MAX,
+)
 from cherrydag.refs import OperatorRef, VertexRef
 
 BODIES = {name: (encode_message(message).kind, encoded(message)[5:]) for name, message in MESSAGES.items()}
@@ -124,7 +134,8 @@ def test_only_kinds_of_messages_are_messages() -> None:
 
 
 def test_every_request_has_its_answer() -> None:
-    assert set(ANSWERS) | set(ANSWERS.values()) | {MessageKind.PUSH} == set(MessageKind)
+    spread = {MessageKind.PUSH, MessageKind.ANNOUNCE, MessageKind.GRAFT, MessageKind.PRUNE}
+    assert set(ANSWERS) | set(ANSWERS.values()) | spread == set(MessageKind)
 
 
 # Round trips and mutations
@@ -139,7 +150,7 @@ def test_a_body_cut_anywhere_is_refused(name: str) -> None:
 @kinds
 def test_a_body_with_more_bytes_behind_it_is_refused(name: str) -> None:
     kind, body = BODIES[name]
-    for extra in (b"\x00", body[-1:], body):
+    for extra in (b"\x00", body[-1:] or b"\x01", body or b"\xff"):
         assert fault(kind, body + extra) in {
             MessageFault.TRAILING,
             CodecFault.TRAILING,
@@ -200,6 +211,9 @@ def tuples(items: st.SearchStrategy[Any], size: int) -> st.SearchStrategy[tuple[
     | st.builds(Commits, u64, tuples(ranges, 3), tuples(voters, 3))
     | st.builds(GetNewest, u64, u16)
     | st.builds(Newest, u64, u16, tuples(voters, 3))
+    | st.builds(Announce, tuples(any_refs, 9))
+    | st.builds(Graft, tuples(any_refs, 9))
+    | st.just(Prune())
 )
 def test_random_messages_round_trip(message: Message) -> None:
     kind, size, parts = encode_message(message)
@@ -225,6 +239,13 @@ COUNTED: dict[str, tuple[int, MessageKind, int, MessageFault, Any]] = {
     "refs": (
         FETCH_REFS_MAX, MessageKind.GET_VERTICES, 8, MessageFault.REFS,
         lambda count: GetVertices(1, refs(4, "0") * count),
+    ),
+    "announced refs": (
+        ANNOUNCE_REFS_MAX, MessageKind.ANNOUNCE, 0, MessageFault.REFS,
+        lambda count: Announce(refs(4, "0") * count),
+    ),
+    "grafted refs": (
+        GRAFT_REFS_MAX, MessageKind.GRAFT, 0, MessageFault.REFS, lambda count: Graft(refs(4, "0") * count),
     ),
     "vertices": (
         FETCH_REFS_MAX, MessageKind.VERTICES, 8, MessageFault.VERTICES,
@@ -254,9 +275,9 @@ def test_limits_of_counts(name: str) -> None:
     # What an encoder of ours would refuse: the right bytes for one item more.
     one, two, most = (encoded(make(count))[5:] for count in (1, 2, limit))
     item = len(two) - len(one)
-    sizes = b"" if name == "refs" else item_size(item - 4)
+    sizes = b"" if name.endswith("refs") else item_size(item - 4)
     lists = put(most, at, limit + 1, 2)
-    head = {"refs": 10, "vertices": 10}.get(name, 12)
+    head = {"refs": 10, "announced refs": 2, "grafted refs": 2, "vertices": 10}.get(name, 12)
     body = lists[:head] + sizes + lists[head:] + one[len(one) - item + len(sizes) :]
     assert len(body) == len(most) + item
     assert fault(kind, body) == code
@@ -268,7 +289,8 @@ def item_size(size: int) -> bytes:
 
 @pytest.mark.parametrize(
     ("name", "at", "width"),
-    [("get_vertices", 8, 2), ("vertices", 8, 2), ("vertices", 10, 4), ("commits", 8, 2), ("commits", 10, 2),
+    [("get_vertices", 8, 2), ("announce", 0, 2), ("graft", 0, 2), ("vertices", 8, 2),
+     ("vertices", 10, 4), ("commits", 8, 2), ("commits", 10, 2),
      ("commits", 12, 4), ("newest", 10, 2), ("newest", 12, 4)],
 )  # fmt: skip
 def test_no_count_or_size_is_believed(name: str, at: int, width: int) -> None:

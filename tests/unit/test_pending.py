@@ -59,6 +59,51 @@ def test_a_peer_at_its_bound_evicts_only_its_own() -> None:
     assert name(1) in table
 
 
+def sized(i: int, round_: int, size: int, peer: int = 0) -> Parked[str]:
+    return entry(i, round_, peer=peer)._replace(size=size)
+
+
+@pytest.mark.parametrize(("size", "lost"), [(39, []), (40, []), (41, ["v3"])])
+def test_a_peer_beyond_its_bytes_evicts_its_own_farthest(size: int, lost: list[str]) -> None:
+    table: PendingTable[str] = PendingTable(100, 100, 100, 1000, 100)
+    table.park(sized(1, 90, 100, peer=1))
+    for i in (2, 3):
+        assert table.park(sized(i, 10 * i, 30, peer=2)) == []
+    assert names(table.park(sized(4, 25, size, peer=2))) == lost
+    assert table.size == 160 + size - 30 * len(lost)
+    assert name(1) in table
+
+
+def test_the_only_one_of_a_peer_may_be_larger_than_its_bytes() -> None:
+    table: PendingTable[str] = PendingTable(100, 100, 100, 1000, 100)
+    assert table.park(sized(1, 5, 500)) == []
+    assert names(table.park(sized(2, 4, 10))) == ["v1"]
+    assert names(table.park(sized(3, 3, 500))) == ["v2"]
+    assert (len(table), table.size) == (1, 500)
+
+
+@pytest.mark.parametrize(("size", "lost"), [(99, []), (100, []), (101, ["v2"])])
+def test_beyond_the_bytes_of_all_whoever_holds_most_pays(size: int, lost: list[str]) -> None:
+    table: PendingTable[str] = PendingTable(100, 100, 100, 500, 400)
+    for i in (1, 2):
+        table.park(sized(i, 10 * i, 150, peer=7))
+    table.park(sized(3, 99, 100, peer=8))
+    assert names(table.park(sized(4, 98, size, peer=9))) == lost
+    assert table.size <= 500
+
+
+def test_bytes_are_given_back_by_whatever_takes_a_vertex_out() -> None:
+    table: PendingTable[str] = PendingTable(100, 100, 100, 500, 400)
+    for i in range(1, 5):
+        table.park(sized(i, i + 1, 100))
+    table.resolve(name(1001))
+    assert table.size == 300
+    table.set_gc_round(Round(3))
+    assert table.size == 200 - 100 * (name(3) not in table)
+    table.set_gc_round(Round(10))
+    assert (len(table), table.size) == (0, 0)
+
+
 def test_missing_parents_are_bounded() -> None:
     table: PendingTable[str] = PendingTable(100, 100, 3)
     assert table.park(entry(1, 5, ref(10, 4), ref(11, 4))) == []

@@ -15,7 +15,7 @@ from storage.run_tools import NAME, SMALL, add, key, seal, work
 
 from cherrydag._native import runs as native
 from cherrydag.errors import Closed, ConfigError, Overloaded, ShapeError, StorageError
-from cherrydag.storage.run_index import LIMIT_MAX, RunIndex, RunOptions
+from cherrydag.storage.run_index import KEY_BYTES, LIMIT_MAX, RunIndex, RunOptions
 from cherrydag.storage.run_policy import joined_pieces, merge_slice
 
 HOT = b"hot account 0001"
@@ -510,3 +510,25 @@ def test_the_smallest_runs_that_rise_are_merged_first() -> None:
     assert merge_slice([64, 64, 64, 64, 4, 4, 4], 4, 1) == range(7)
     assert merge_slice([64, 64, 64, 4, 4, 4], 4, 1) is None
     assert merge_slice([4, 4, 64, 64, 64, 4, 4, 4, 4], 4, 1) == range(5, 9)
+
+
+@pytest.mark.parametrize("kind", ["hashes", "one key", "a key in half of them"])
+@pytest.mark.parametrize("sizes", [(1, 1), (127, 1, 128), (1, 900, 3), (400, 400, 400, 129), (2000, 1)])
+def test_joined_pieces_hold_what_they_held(kind: str, sizes: tuple[int, ...]) -> None:
+    rng = np.random.default_rng(7)
+    pieces: list[native.Piece] = []
+    held: dict[bytes, list[int]] = {}
+    place = 0
+    for size in sizes:
+        keys = rng.integers(0, 256, (size, KEY_BYTES), dtype=np.uint8)
+        if kind != "hashes":
+            keys[:: 1 if kind == "one key" else 2] = 9
+        places = np.arange(place, place + size, dtype=np.uint64)
+        pieces.append(native.Piece(keys, places))
+        for row, number in zip(keys, places.tolist(), strict=True):
+            held.setdefault(row.tobytes(), []).append(number)
+        place += size
+    joined = native.join(tuple(pieces))
+    sources = native.Sources((joined,))
+    assert len(joined) == sum(sizes)
+    assert {wanted: sources.select(wanted, 0, 2**64 - 1, 4096, False) for wanted in held} == held

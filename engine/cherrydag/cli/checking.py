@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from cherrydag.cli.output import Progress
-from cherrydag.errors import ConfigError, StorageError
+from cherrydag.errors import ConfigError, InUse, StorageError
 from cherrydag.primitives import Digest, PublicKey, Round, ValidatorIndex
 from cherrydag.refs import AnyRef, OperatorRef, VertexRef
 from cherrydag.runtime.home import VALIDATOR, Home
@@ -30,6 +30,9 @@ SIGN_STATE_PART: Final = "sign-state"
 """What findings beside the database name as their table."""
 
 _CHILD: Final = "import sys; from cherrydag.cli.checking import child; child(sys.argv[1])"
+_ERRORS: Final = (ConfigError, InUse, StorageError)
+"""What the child may tell as an error, the narrower kinds first."""
+
 _STEPS: Final = 200  # lines of progress at most, so that they cost nothing
 
 
@@ -82,7 +85,8 @@ def child(folder: str) -> None:
     try:
         document = _document(_check(Path(folder)))
     except (ConfigError, StorageError) as error:
-        document = {"error": str(error), "is_config": isinstance(error, ConfigError)}
+        kinds = (kind.__name__ for kind in _ERRORS if isinstance(error, kind))
+        document = {"error": str(error), "kind": next(kinds)}
     print(json.dumps(document), flush=True)  # noqa: T201 - to the parent
 
 
@@ -176,7 +180,7 @@ def _ref_document(ref: AnyRef) -> dict[str, Any]:
 
 def _report(told: dict[str, Any]) -> CheckReport:
     if "error" in told:
-        raise (ConfigError if told["is_config"] else StorageError)(told["error"])
+        raise next(kind for kind in _ERRORS if kind.__name__ == told["kind"])(told["error"])
     findings = tuple(
         Finding(item["table"], item["words"], _ref(item["vertex"]), item["commit"])
         for item in told["findings"]

@@ -1,9 +1,18 @@
 """What a command's exit code says."""
 
+import errno
 from enum import IntEnum
 from typing import Final
 
-from cherrydag.errors import CherrydagError, ConfigError, Overloaded, Rejected, StorageError
+from cherrydag.errors import (
+    CherrydagError,
+    ConfigError,
+    InUse,
+    Overloaded,
+    PeerFault,
+    Rejected,
+    StorageError,
+)
 
 
 class Exit(IntEnum):
@@ -17,6 +26,8 @@ class Exit(IntEnum):
     REJECTED = 5
     OVERLOADED = 6
     IN_USE = 7
+    LISTEN = 8
+    UNREACHABLE = 9
     INTERNAL = 70
     INTERRUPTED = 130
 
@@ -30,12 +41,12 @@ MEANINGS: Final = {
     Exit.REJECTED: "the request was refused; its stable code stands in brackets",
     Exit.OVERLOADED: "a bounded queue is full: try again later",
     Exit.IN_USE: "another process has the ledger open",
+    Exit.LISTEN: "an address to listen at is taken, or not this machine's",
+    Exit.UNREACHABLE: "a node does not answer, or not as it must",
     Exit.INTERNAL: "a bug: please report it with what was printed",
     Exit.INTERRUPTED: "interrupted, or not confirmed",
 }
-
-_IN_USE: Final = " is in use"
-"""What the store and the sign-state say, in these words, if another process has them."""
+_LISTEN: Final = (errno.EADDRINUSE, errno.EADDRNOTAVAIL)
 
 
 def exit_of(error: CherrydagError | OSError) -> Exit:
@@ -43,12 +54,16 @@ def exit_of(error: CherrydagError | OSError) -> Exit:
     if isinstance(error, ConfigError):
         return Exit.CONFIG
     if isinstance(error, StorageError):
-        return Exit.IN_USE if _IN_USE in str(error) else Exit.STORAGE
+        return Exit.IN_USE if isinstance(error, InUse) else Exit.STORAGE
     if isinstance(error, Rejected):
         return Exit.REJECTED
     if isinstance(error, Overloaded):
         return Exit.OVERLOADED
-    return Exit.STORAGE if isinstance(error, OSError) else Exit.INTERNAL
+    if isinstance(error, PeerFault | ConnectionError):
+        return Exit.UNREACHABLE
+    if isinstance(error, OSError):
+        return Exit.LISTEN if error.errno in _LISTEN else Exit.STORAGE
+    return Exit.INTERNAL
 
 
 def words_of(error: CherrydagError | OSError) -> str:

@@ -1,6 +1,5 @@
-"""Commands that make a solo ledger, pay with it and look into it."""
+"""Commands that pay with a ledger and look into it, wherever it is."""
 
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -10,30 +9,23 @@ from cherrydag.cli.exits import Exit
 from cherrydag.cli.options import (
     AMOUNT,
     DIGEST,
+    PATH,
     U32,
     U64,
-    folder_argument,
+    Where,
     json_option,
-    modules_of_text,
     password_option,
+    url_option,
+    where_argument,
 )
-from cherrydag.cli.output import (
-    amount_text,
-    bytes_text,
-    note,
-    print_fields,
-    print_json,
-    print_table,
-    time_text,
-)
+from cherrydag.cli.output import amount_text, note, print_fields, print_json, print_table, time_text
 from cherrydag.cli.passwords import with_password
 
 if TYPE_CHECKING:
-    from cherrydag.ledger import Ledger
-    from cherrydag.runtime.home import Home
+    from cherrydag.address import Network
+    from cherrydag.rpc.remote_submission import RemoteSubmission
     from cherrydag.runtime.lookups import HistoryItem, HistoryPage
     from cherrydag.runtime.submissions import Submission
-    from cherrydag.signing import KeyPair
 
 _PAGE: Final = 20
 _PAGE_MAX: Final = 1000
@@ -43,144 +35,94 @@ _asset_option = click.option("--asset", type=U32, default=0, help="Number of an 
 
 
 @click.command()
-@folder_argument
-@click.option("--supply", type=AMOUNT, help="What the treasury begins with.  [default: 1_000_000_000coin]")
-@click.option(
-    "--modules", default="anchor,assets,multisig", show_default=True, help="Between commas; may be ''."
-)
-@click.option("--name", default="solo", show_default=True, help="Of the chain.")
-@json_option
-def init(folder: Path, supply: int | None, modules: str, name: str, as_json: bool) -> None:
-    """Make a new solo ledger in DIR.
-
-    It gets a genesis, its keys and an empty database. The whole supply goes to a new key, "treasury".
-    The keys are not encrypted: keep DIR to yourself.
-    """
-    from cherrydag.address import encode_address
-    from cherrydag.cli.checking import identity_of
-    from cherrydag.primitives import Amount, TimestampMs
-    from cherrydag.runtime.home import SOLO_SUPPLY, create_solo
-    from cherrydag.storage.lmdb import LmdbStore
-
-    home = create_solo(
-        folder,
-        created_ms=TimestampMs(time.time_ns() // 1_000_000),
-        supply=SOLO_SUPPLY if supply is None else Amount(supply),
-        modules=modules_of_text(modules),
-        name=name,
-    )
-    LmdbStore(home.data, identity_of(home)).close()
-    genesis = home.genesis
-    treasury = encode_address(genesis.allocations[0].address, genesis.network)
-    if as_json:
-        print_json(
-            {
-                "folder": str(folder),
-                "genesis_digest": genesis.digest.hex(),
-                "treasury": treasury,
-                "supply": str(genesis.supply),
-                "modules": list(genesis.modules),
-            }
-        )
-        return
-    print_fields(
-        {
-            "ledger": folder,
-            "genesis": genesis.digest.hex(),
-            "treasury": treasury,
-            "supply": amount_text(genesis.supply),
-            "modules": ", ".join(genesis.modules) or "none",
-        }
-    )
-
-
-@click.command()
-@folder_argument
+@where_argument
 @_owner_argument
 @_asset_option
+@url_option
 @json_option
-def balance(folder: Path, owner: str, asset: int, as_json: bool) -> None:
+def balance(where: Where, owner: str, asset: int, url: str | None, as_json: bool) -> None:
     """Print the balance of an account.
 
     OWNER: an address, or a key in DIR by its name. 0 if there is no such account.
     """
-    from cherrydag.cli.solo import opened, owner_text
+    from cherrydag.cli.reaching import reached
 
-    with opened(folder, quiet=as_json) as (home, ledger):
-        address = owner_text(home, owner)
-        found = ledger.balance(address, asset)
+    with reached(where, url, quiet=as_json) as found:
+        address = found.owner(owner)
+        amount = found.ledger.balance(address, asset)
     if as_json:
-        print_json({"address": address, "asset": asset, "balance": str(found)})
+        print_json({"address": address, "asset": asset, "balance": str(amount)})
     else:
-        click.echo(amount_text(found, asset))
+        click.echo(amount_text(amount, asset))
 
 
 @click.command()
-@folder_argument
+@where_argument
 @_owner_argument
+@url_option
 @json_option
-def account(folder: Path, owner: str, as_json: bool) -> None:
+def account(where: Where, owner: str, url: str | None, as_json: bool) -> None:
     """Print balance, next nonce and flags of an account.
 
     OWNER: an address, or a key in DIR by its name.
     """
-    from cherrydag.cli.solo import opened, owner_text
+    from cherrydag.cli.reaching import reached
 
-    with opened(folder, quiet=as_json) as (home, ledger):
-        address = owner_text(home, owner)
-        found = ledger.account(address)
+    with reached(where, url, quiet=as_json) as found:
+        address = found.owner(owner)
+        view = found.ledger.account(address)
     if as_json:
         print_json(
             {
                 "address": address,
-                "balance": str(found.balance),
-                "next_nonce": found.next_nonce,
-                "flags": found.flags,
-                "commit": found.commit_index,
+                "balance": str(view.balance),
+                "next_nonce": view.next_nonce,
+                "flags": view.flags,
+                "commit": view.commit_index,
             }
         )
         return
     print_fields(
         {
             "address": address,
-            "balance": amount_text(found.balance),
-            "next nonce": found.next_nonce,
-            "flags": found.flags,
-            "as of commit": found.commit_index,
+            "balance": amount_text(view.balance),
+            "next nonce": view.next_nonce,
+            "flags": view.flags,
+            "as of commit": view.commit_index,
         }
     )
 
 
 @click.command()
-@folder_argument
+@where_argument
 @_owner_argument
 @click.option(
     "--limit", type=click.IntRange(1, _PAGE_MAX), default=_PAGE, show_default=True, help="Most items."
 )
 @click.option("--cursor", type=U64, help="Where the page before has ended.")
+@url_option
 @json_option
-def history(folder: Path, owner: str, limit: int, cursor: int | None, as_json: bool) -> None:
+def history(where: Where, owner: str, limit: int, cursor: int | None, url: str | None, as_json: bool) -> None:
     """Print the transactions of an account, newest first.
 
     OWNER: an address, or a key in DIR by its name.
     """
-    from cherrydag.cli.solo import opened, owner_text
+    from cherrydag.cli.reaching import reached
 
-    with opened(folder, quiet=as_json) as (home, ledger):
-        address = owner_text(home, owner)
-        page = ledger.history(address, limit, cursor)
-    items = [_item(home, item) for item in page.items]
+    with reached(where, url, quiet=as_json) as found:
+        address = found.owner(owner)
+        page = found.ledger.history(address, limit, cursor)
+    items = [_item(found.genesis.network, item) for item in page.items]
     if as_json:
         print_json({"address": address, "items": items, "cursor": page.cursor})
         return
     _print_history(address, items, page)
 
 
-def _item(home: "Home", item: "HistoryItem") -> dict[str, Any]:
+def _item(network: "Network", item: "HistoryItem") -> dict[str, Any]:
     """A transaction as JSON has it."""
-    from cherrydag.address import address_of
+    from cherrydag.address import address_of, encode_address
     from cherrydag.cli.names import kind_name, status_name
-    from cherrydag.cli.solo import address_text
     from cherrydag.primitives import Address, PublicKey
     from cherrydag.transaction import amounts, as_records
 
@@ -193,8 +135,8 @@ def _item(home: "Home", item: "HistoryItem") -> dict[str, Any]:
         "time_s": item.time_s,
         "status": status_name(item.status),
         "kind": kind_name(int(record["kind"])),
-        "sender": address_text(home, address_of(PublicKey(record["sender"].tobytes()))),
-        "recipient": address_text(home, Address(record["recipient"].tobytes()))
+        "sender": encode_address(address_of(PublicKey(record["sender"].tobytes())), network),
+        "recipient": encode_address(Address(record["recipient"].tobytes()), network)
         if record["recipient"].any()
         else None,
         "asset": int(record["asset"]),
@@ -230,41 +172,40 @@ def _print_history(address: str, items: list[dict[str, Any]], page: "HistoryPage
 
 
 @click.command()
-@folder_argument
+@where_argument
 @click.argument("transaction_id", metavar="ID", type=DIGEST)
+@url_option
 @json_option
-def receipt(folder: Path, transaction_id: bytes, as_json: bool) -> None:
+def receipt(where: Where, transaction_id: bytes, url: str | None, as_json: bool) -> None:
     """Print what became of a transaction."""
     from cherrydag.cli.names import status_name
-    from cherrydag.cli.solo import opened
+    from cherrydag.cli.reaching import reached
     from cherrydag.errors import Rejected
 
-    with opened(folder, quiet=as_json) as (_, ledger):
-        item, found = ledger.transaction(transaction_id), ledger.receipt(transaction_id)
-    if (
-        item is None or found is None or item.transaction_id != transaction_id
-    ):  # it is found by half of its id
+    with reached(where, url, quiet=as_json) as found:
+        item, told = found.ledger.transaction(transaction_id), found.ledger.receipt(transaction_id)
+    if item is None or told is None or item.transaction_id != transaction_id:  # it is found by half of its id
         raise Rejected("transaction_unknown", f"{transaction_id.hex()}: no final transaction has this id")
     fields: dict[str, object] = {
         "id": transaction_id.hex(),
-        "status": status_name(found.status),
-        "commit": found.place.commit_index,
-        "position": found.place.position,
-        "time_s": found.time_s,
-        "vertex": found.vertex.digest.hex(),
-        "row": found.row,
+        "status": status_name(told.status),
+        "commit": told.place.commit_index,
+        "position": told.place.position,
+        "time_s": told.time_s,
+        "vertex": told.vertex.digest.hex(),
+        "row": told.row,
     }
-    if found.operation is not None:
-        fields["refusal"] = found.operation.refusal or None
+    if told.operation is not None:
+        fields["refusal"] = told.operation.refusal or None
         fields["events"] = [
             {"name": event.name, **{name: _plain(value) for name, value in event.fields.items()}}
-            for event in found.operation.events
+            for event in told.operation.events
         ]
     if as_json:
         print_json(fields)
     else:
         del fields["time_s"]
-        print_fields(fields | {"time": time_text(found.time_s)})
+        print_fields(fields | {"time": time_text(told.time_s)})
 
 
 def _plain(value: Any) -> Any:
@@ -277,8 +218,8 @@ def _plain(value: Any) -> Any:
 
 
 @click.command()
-@folder_argument
-@click.option("--from", "sender", required=True, metavar="NAME", help="A key in DIR.")
+@where_argument
+@click.option("--from", "sender", required=True, metavar="NAME", help="A key in DIR, or in --keystore.")
 @click.option(
     "--to", "recipient", required=True, metavar="ADDRESS", help="An address, or a key in DIR by its name."
 )
@@ -289,9 +230,11 @@ def _plain(value: Any) -> Any:
 @click.option("--fee", type=U64, default=1, show_default=True, help="In smallest units.")
 @click.option("--nonce", type=U64, help="Instead of the lowest that is free.")
 @password_option
+@click.option("--keystore", type=PATH, help="A folder of keys, instead of DIR's.")
+@url_option
 @json_option
 def send(
-    folder: Path,
+    where: Where,
     sender: str,
     recipient: str,
     amount: int,
@@ -299,25 +242,37 @@ def send(
     fee: int,
     nonce: int | None,
     password_file: Path | None,
+    keystore: Path | None,
+    url: str | None,
     as_json: bool,
 ) -> int:
     """Pay, and wait until it is final.
 
     Exit code 5 if the payment is refused, or final without effect: its status says why.
     """
-    from cherrydag.cli.solo import opened, owner_text
+    from cherrydag.cli.reaching import reached
 
-    with opened(folder, quiet=as_json) as (home, ledger):
-        key = with_password(password_file, lambda password: home.key(sender, password))
-        to = owner_text(home, recipient)
-        submission = ledger.transfer(key, to, amount, asset=asset, fee=fee, nonce=nonce)
-        return _finish(ledger, submission, key, folder, as_json, f"{amount_text(amount, asset)} to {to}")
+    with reached(where, url, quiet=as_json) as found:
+        keys = found.keystore(keystore)
+        key = with_password(password_file, lambda password: keys.load(sender, password))
+        to = found.owner(recipient)
+        submission = found.ledger.transfer(key, to, amount, asset=asset, fee=fee, nonce=nonce)
+        final = _final(submission, where)
+        left = found.ledger.balance(key)
+    if as_json:
+        print_json(final)
+    else:
+        shown = {"payment": f"{amount_text(amount, asset)} to {to}", "id": final["id"]}
+        place = f"{final['commit']}/{final['position']}"
+        print_fields(shown | {"place": place, "status": final["status"], "left": amount_text(left)})
+    if final["status"] == "applied":
+        return Exit.OK
+    note(f"error: the payment had no effect: {final['status']}")
+    return Exit.REJECTED
 
 
-def _finish(
-    ledger: "Ledger", submission: "Submission", key: "KeyPair", folder: Path, as_json: bool, words: str
-) -> int:
-    """Wait, and tell what became of it."""
+def _final(submission: "Submission | RemoteSubmission", where: Where) -> dict[str, Any]:
+    """Wait, and say what became of it."""
     from cherrydag.cli.names import status_name
     from cherrydag.runtime.index_keeper import Place
     from cherrydag.runtime.submissions import Phase
@@ -326,65 +281,17 @@ def _finish(
     try:
         submission.wait()
     except KeyboardInterrupt:
-        note(f"it may become final all the same: cherrydag receipt {folder} {transaction_id}")
+        note(f"it may become final all the same: cherrydag receipt {where} {transaction_id}")
         raise
     phase = Phase(int(submission.phases[0]))
     place = Place.of(int(submission.places[0]))
     status = status_name(int(submission.statuses[0])) if phase == Phase.FINAL else phase.name.lower()
-    if as_json:
-        print_json(
-            {
-                "id": transaction_id,
-                "status": status,
-                "commit": place.commit_index,
-                "position": place.position,
-            }
-        )
-    else:
-        shown = {"payment": words, "id": transaction_id, "place": f"{place.commit_index}/{place.position}"}
-        print_fields(shown | {"status": status, "left": amount_text(ledger.balance(key))})
-    if status == "applied":
-        return Exit.OK
-    note(f"error: the payment had no effect: {status}")
-    return Exit.REJECTED
+    return {
+        "id": transaction_id,
+        "status": status,
+        "commit": place.commit_index,
+        "position": place.position,
+    }
 
 
-@click.command()
-@folder_argument
-@json_option
-def status(folder: Path, as_json: bool) -> None:
-    """Print where the ledger stands."""
-    from cherrydag.cli.solo import opened
-
-    with opened(folder, quiet=as_json) as (home, ledger):
-        found, supply = ledger.status(), ledger.supply()
-    if as_json:
-        print_json(
-            {
-                "chain": home.genesis.name,
-                "network": str(home.genesis.network),
-                "genesis_digest": found.genesis_digest.hex(),
-                "commit": found.commit_index,
-                "time_s": found.time_s,
-                "checkpoint": found.checkpoint_index,
-                "supply": str(supply.total),
-                "fees": str(supply.fees),
-                "stored_bytes": found.stored_bytes,
-            }
-        )
-        return
-    print_fields(
-        {
-            "chain": f"{home.genesis.name}, network {home.genesis.network}",
-            "genesis": found.genesis_digest.hex(),
-            "last commit": f"{found.commit_index}, {time_text(found.time_s)}"
-            if found.commit_index
-            else "none yet",
-            "checkpoint": f"of commit {found.checkpoint_index}" if found.checkpoint_index else "none yet",
-            "supply": f"{amount_text(supply.total)}, of which fees {amount_text(supply.fees)}",
-            "database": bytes_text(found.stored_bytes),
-        }
-    )
-
-
-COMMANDS: Final = (init, balance, account, history, receipt, send, status)
+COMMANDS: Final = (balance, account, history, receipt, send)

@@ -3,12 +3,15 @@
 import re
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import Any, Final, TypeAlias, TypeVar
 
 import click
 
 from cherrydag.cli.output import COIN, COIN_DECIMALS
 from cherrydag.params import AMOUNT_MAX
+
+Where: TypeAlias = Path | str
+"""A ledger's folder, or the URL of a node's API."""
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 
@@ -60,11 +63,19 @@ class HexType(click.ParamType[bytes]):
         return bytes.fromhex(value)
 
 
+def _where(text: str) -> Where:
+    return text if text.startswith(("http://", "https://")) else Path(text)
+
+
 AMOUNT: Final = AmountType()
 DIGEST: Final = HexType(32)
 PATH: Final = click.Path(path_type=Path)
 U32: Final = click.IntRange(0, 2**32 - 1)
 U64: Final = click.IntRange(0, 2**64 - 1)
+
+where_argument = click.argument("where", metavar="DIR|URL", type=_where)
+
+url_option = click.option("--url", help="Ask the node whose API is there.  [default: DIR's, if it runs]")
 
 folder_argument = click.argument("folder", metavar="DIR", type=PATH)
 

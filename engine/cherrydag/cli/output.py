@@ -29,12 +29,12 @@ def print_fields(fields: Mapping[str, object]) -> None:
     """A line for each, the values below each other."""
     width = max(map(len, fields))
     for name, value in fields.items():
-        click.echo(f"{name:<{width}}  {value}")
+        click.echo(f"{name:<{width}}  {plain(value)}")
 
 
 def print_table(names: Sequence[str], rows: Sequence[Sequence[object]], right: Sequence[str] = ()) -> None:
     """Columns under their names; those in `right` are numbers. Nothing is cut: texts can be copied."""
-    texts = [list(names), *[[str(value) for value in row] for row in rows]]
+    texts = [list(names), *[[plain(value) for value in row] for row in rows]]
     widths = [max(len(text[column]) for text in texts) for column in range(len(names))]
     for text in texts:
         cells = [
@@ -42,6 +42,15 @@ def print_table(names: Sequence[str], rows: Sequence[Sequence[object]], right: S
             for name, value, width in zip(names, text, widths, strict=True)
         ]
         click.echo("  ".join(cells).rstrip())
+
+
+def plain(value: object) -> str:
+    """A value as text that steers no terminal: it may be of a node that lies."""
+    text = str(value)
+    if text.isprintable():
+        return text
+    escaped = (char.encode("unicode_escape", "surrogatepass").decode("ascii") for char in text)
+    return "".join(char if char.isprintable() else code for char, code in zip(text, escaped, strict=True))
 
 
 def note(words: str) -> None:

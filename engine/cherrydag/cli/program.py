@@ -7,11 +7,16 @@ from typing import Any, NoReturn
 import click
 
 from cherrydag import __version__
+from cherrydag.cli.bench_commands import bench
+from cherrydag.cli.config_commands import config
 from cherrydag.cli.database_commands import backup, db
+from cherrydag.cli.devnet_commands import devnet, faucet
 from cherrydag.cli.exits import MEANINGS, Exit, exit_of, words_of
 from cherrydag.cli.genesis_commands import genesis
+from cherrydag.cli.init_commands import init
 from cherrydag.cli.key_commands import keys
 from cherrydag.cli.ledger_commands import COMMANDS
+from cherrydag.cli.node_commands import COMMANDS as NODE_COMMANDS
 from cherrydag.cli.run_commands import run
 from cherrydag.errors import CherrydagError
 
@@ -77,7 +82,8 @@ def _exit_codes() -> str:
 def cli() -> None:
     """A DAG-plus-main-chain ledger: make one, pay, look things up, check and copy its database.
 
-    DIR is a ledger's folder, as `init` makes it. Amounts are integers of smallest units (10^-18 coin), or
+    DIR is a ledger's folder, as `init` makes it; while its node runs, that is asked. URL is a node's API,
+    http://host:port. Amounts are integers of smallest units (10^-18 coin), or
     coins with their unit: 2.5coin. With --json a command prints one JSON document, in which amounts are
     strings of smallest units. Errors go to stderr.
     """
@@ -101,12 +107,18 @@ def completion(shell: str) -> None:
 
 
 for _command in (
+    init,
     *COMMANDS,
+    *NODE_COMMANDS,
     keys,
     genesis,
     db,
     backup,
     run,
+    config,
+    devnet,
+    faucet,
+    bench,
 ):
     cli.add_command(_command)
 

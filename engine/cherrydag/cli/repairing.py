@@ -46,7 +46,9 @@ def execute_again(home: Home, store: LmdbStore, commits: Sequence[int], progress
     if bounds is None or bounds[0] != 1:
         raise StorageError(f"{store.folder}: the log does not begin with commit 1, so it cannot be executed")
     genesis = home.genesis
-    executor, _ = state_at_genesis(genesis, modules_of(genesis.modules), os.urandom(_SEED_BYTES))
+    executor, _ = state_at_genesis(
+        genesis, modules_of(genesis.modules, genesis.chain()), os.urandom(_SEED_BYTES)
+    )
     wanted, last = frozenset(commits), max(commits)
     for index in range(1, last + 1):
         sub_dag = store.sub_dag(index)

@@ -28,7 +28,9 @@ def opened(folder: Path, *, quiet: bool = False) -> Iterator[tuple[Home, Ledger]
     home = Home.load(folder)
     members = len(home.genesis.validators)
     if members > 1:
-        raise ConfigError(f"{folder}: its chain has {members} validators, and this command runs none but one")
+        raise ConfigError(
+            f"{folder}: its chain has {members} validators, so its node must run: cherrydag run {folder}"
+        )
     with progress_bar("replaying the log", hidden=quiet) as progress:
         ledger = Ledger.open(folder, options=_SMALL, progress=progress)
     with ledger:

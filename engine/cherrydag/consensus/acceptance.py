@@ -48,7 +48,11 @@ class Acceptance:
         self._timing = timing
         self._outbox = outbox
         self.pending: PendingTable[Vertex] = PendingTable(
-            timing.pending_max, timing.pending_peer_max, timing.missing_max
+            timing.pending_max,
+            timing.pending_peer_max,
+            timing.missing_max,
+            timing.pending_bytes_max,
+            timing.pending_peer_bytes_max,
         )
         self._early: list[tuple[TimestampMs, int, Peer, Vertex]] = []
         self._early_number = 0
@@ -155,7 +159,8 @@ class Acceptance:
 
     def _park(self, vertex: Vertex, source: Peer, missing: list[AnyRef]) -> None:
         wanted = tuple(Missing(round_of(ref), ref.digest) for ref in missing)
-        entry: Parked[Vertex] = Parked(round_of(vertex.ref), vertex.digest, source, wanted, vertex)
+        size = len(vertex.header) + len(vertex.payload.octets) + len(vertex.payload.bodies)
+        entry: Parked[Vertex] = Parked(round_of(vertex.ref), vertex.digest, source, wanted, vertex, size)
         evicted = self.pending.park(entry)
         for lost in evicted:
             self.refused[Refusal.EVICTED] += 1

@@ -53,6 +53,14 @@ class Broadcast:
 
 
 @dataclass(frozen=True, slots=True)
+class Entered:
+    """A validator's vertex from a peer is in the window: it may be passed on to nodes that are none."""
+
+    vertex: ValidatorVertex
+    source: Peer
+
+
+@dataclass(frozen=True, slots=True)
 class Relay:
     """See to it that every validator has, or can ask us for, this operator vertex (causal push)."""
 
@@ -111,5 +119,5 @@ class AskNewest:
 
 
 Effect: TypeAlias = (
-    Persist | Broadcast | Relay | Fetch | Execute | Lost | Report | Certified | Diverged | AskNewest
+    Persist | Broadcast | Entered | Relay | Fetch | Execute | Lost | Report | Certified | Diverged | AskNewest
 )

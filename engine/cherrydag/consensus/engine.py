@@ -17,6 +17,7 @@ from cherrydag.consensus.effects import (
     Certified,
     Diverged,
     Effect,
+    Entered,
     Execute,
     Lost,
     Relay,
@@ -226,6 +227,8 @@ class Engine:
                 relay = Relay(vertex, source)
                 # What we have issued ourselves must not be forgotten once others have it.
                 self._outbox.hold(relay) if source == PEER_SELF else self._outbox.emit(relay)
+            else:
+                self._outbox.emit(Entered(vertex, source))
 
     def _note(self, vertex: Vertex) -> None:
         """A vertex is in the window."""

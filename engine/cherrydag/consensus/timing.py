@@ -14,10 +14,10 @@ class Timing:
     future_ms: how far a timestamp may lie ahead of our clock. resend_ms: after that long without a quorum
     for our round, our last vertex is sent again. newest_ms: after that long, ask again for our newest vertex.
     stuck_ms: after that long without a new round, timestamps ahead of our clock are let pass.
-    round_ahead_max: rounds above ours that are parked. pending_max, pending_peer_max, missing_max: bounds of
-    the pending table. early_peer_max: vertices of one peer that wait for their timestamp. unreferenced_max:
-    how many vertices we make that a quorum has not linked. solo_burst: payloads that a solo chain puts
-    under one durable write.
+    round_ahead_max: rounds above ours that are parked. pending_max, pending_peer_max, missing_max,
+    pending_bytes_max, pending_peer_bytes_max: bounds of the pending table. early_peer_max: vertices of one
+    peer that wait for their timestamp. unreferenced_max: how many vertices we make that a quorum has not
+    linked. solo_burst: payloads that a solo chain puts under one durable write.
     """
 
     leader_timeout_ms: int = 200
@@ -31,6 +31,8 @@ class Timing:
     pending_max: int = 16_384
     pending_peer_max: int = 4096
     missing_max: int = 32_768
+    pending_bytes_max: int = 64 * 1024 * 1024
+    pending_peer_bytes_max: int = 16 * 1024 * 1024
     early_peer_max: int = 64
     unreferenced_max: int = 5
     solo_burst: int = 8

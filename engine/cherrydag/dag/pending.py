@@ -23,29 +23,32 @@ class Missing(NamedTuple):
 
 
 class Parked(NamedTuple, Generic[T]):
-    """A vertex that waits. `missing` are the parents that were not there when it came."""
+    """A vertex that waits. `missing` are the parents that were not there when it came; size: of its frame."""
 
     round: Round
     digest: Digest
     peer: int
     missing: tuple[Missing, ...]
     vertex: T
+    size: int = 0
 
 
 class _Share:
-    """What one peer has parked: rounds by digest, how many parents that waits for, and a heap, farthest
-    first, with entries of some that have left."""
+    """What one peer has parked: rounds by digest, how many parents that waits for, its bytes, and a heap,
+    farthest first, with entries of some that have left."""
 
-    __slots__ = ("heap", "missing", "rounds")
+    __slots__ = ("heap", "missing", "rounds", "size")
 
     def __init__(self) -> None:
         self.rounds: dict[Digest, Round] = {}
         self.missing = 0
+        self.size = 0
         self.heap: list[tuple[int, Digest]] = []
 
-    def add(self, digest: Digest, round_: Round, missing: int) -> None:
+    def add(self, digest: Digest, round_: Round, missing: int, size: int) -> None:
         self.rounds[digest] = round_
         self.missing += missing
+        self.size += size
         heapq.heappush(self.heap, (-round_, digest))
         if len(self.heap) > 2 * len(self.rounds) + 64:
             self.heap = [(-round_, digest) for digest, round_ in self.rounds.items()]
@@ -62,15 +65,25 @@ class _Share:
 class PendingTable(Generic[T]):
     """Parked vertices and the parents they wait for.
 
-    total_max and peer_max bound parked vertices, missing_max the distinct parents waited for. All >= 1.
+    total_max and peer_max bound parked vertices, missing_max the distinct parents waited for, bytes_max and
+    peer_bytes_max the frames of what is parked; a peer's only one may be larger than its bound. All >= 1.
     """
 
-    __slots__ = ("_children", "_parked", "_shares", "_wanted", "limits")
+    __slots__ = ("_children", "_parked", "_shares", "_size", "_wanted", "bytes_limits", "limits")
 
-    def __init__(self, total_max: int, peer_max: int, missing_max: int) -> None:
-        if min(total_max, peer_max, missing_max) < 1:
+    def __init__(
+        self,
+        total_max: int,
+        peer_max: int,
+        missing_max: int,
+        bytes_max: int = 1 << 62,
+        peer_bytes_max: int = 1 << 62,
+    ) -> None:
+        if min(total_max, peer_max, missing_max, bytes_max, peer_bytes_max) < 1:
             raise ShapeError(f"bounds must be >= 1, got {total_max}, {peer_max}, {missing_max}")
         self.limits = (total_max, peer_max, missing_max)
+        self.bytes_limits = (bytes_max, peer_bytes_max)
+        self._size = 0
         self._parked: dict[Digest, Parked[T]] = {}
         self._wanted: dict[Digest, set[Missing]] = {}
         self._children: dict[Digest, dict[Digest, None]] = {}
@@ -86,6 +99,11 @@ class PendingTable(Generic[T]):
     def missing_count(self) -> int:
         """Distinct parents waited for."""
         return len(self._children)
+
+    @property
+    def size(self) -> int:
+        """Bytes of the frames of what is parked."""
+        return self._size
 
     def wants(self, digest: Digest) -> bool:
         """Whether a parked vertex waits for this one."""
@@ -136,6 +154,13 @@ class PendingTable(Generic[T]):
         evicted = []
         if len(self._shares[entry.peer].rounds) > peer_max:
             evicted.append(self._evict(self._shares[entry.peer]))
+        bytes_max, peer_bytes_max = self.bytes_limits
+        while (share := self._shares.get(entry.peer)) is not None and len(share.rounds) > 1:
+            if share.size <= peer_bytes_max:
+                break
+            evicted.append(self._evict(share))
+        while self._size > bytes_max:
+            evicted.append(self._evict(max(self._shares.values(), key=_by_size)))
         while len(self._parked) > total_max:
             evicted.append(self._evict(max(self._shares.values(), key=_by_parked)))
         while len(self._children) > missing_max:
@@ -173,7 +198,8 @@ class PendingTable(Generic[T]):
         for ref in entry.missing:
             self._children.setdefault(ref.digest, {})[entry.digest] = None
         share = self._shares.setdefault(entry.peer, _Share())
-        share.add(entry.digest, entry.round, len(entry.missing))
+        share.add(entry.digest, entry.round, len(entry.missing), entry.size)
+        self._size += entry.size
 
     def _evict(self, share: _Share) -> Parked[T]:
         return self._remove(share.farthest()[1])
@@ -184,6 +210,8 @@ class PendingTable(Generic[T]):
         share = self._shares[entry.peer]
         del share.rounds[digest]
         share.missing -= len(entry.missing)
+        share.size -= entry.size
+        self._size -= entry.size
         if not share.rounds:
             del self._shares[entry.peer]
         return entry
@@ -204,6 +232,10 @@ class PendingTable(Generic[T]):
 
 def _by_parked(share: _Share) -> tuple[int, tuple[Round, Digest]]:
     return len(share.rounds), share.farthest()
+
+
+def _by_size(share: _Share) -> tuple[int, tuple[Round, Digest]]:
+    return share.size, share.farthest()
 
 
 def _by_missing(share: _Share) -> tuple[int, tuple[Round, Digest]]:

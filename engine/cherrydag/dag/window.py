@@ -106,6 +106,16 @@ class Window:
         """The vertices of a round (or anchor round) in order of arrival: no rule may depend on it."""
         return [self._vertices[handle] for handle in self._by_round.get(round_, ())]
 
+    def issued_by(self, issuer: PublicKey) -> list[OperatorVertex]:
+        """The vertices of an operator, by seq. O(window): for a start."""
+        found = [vertex for vertex in self._vertices.values() if isinstance(vertex, OperatorVertex)]
+        return sorted([v for v in found if v.issuer == issuer], key=lambda v: (v.seq, v.digest))
+
+    def is_committed(self, digest: Digest) -> bool:
+        """Whether a vertex is in the window and in a commit."""
+        handle = self.graph.find(digest)
+        return handle is not None and handle not in self._uncommitted
+
     def slot(self, round_: Round, author: int) -> list[ValidatorVertex]:
         """The validator vertices of one slot by digest; more than one is an equivocation."""
         found = [self._vertices[handle] for handle in self.graph.slot(round_, author).tolist()]

@@ -6,7 +6,7 @@ vertices, not on the seed of an index nor on how records are batched.
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, TypeVar
 
 import numpy as np
 
@@ -37,6 +37,9 @@ from cherrydag.transaction import Octets, Records, Scheme
 _MS_PER_S: Final = 1000
 
 _IS_CHARGED: Final = np.isin(np.arange(256), CHARGED)  # by status: a lookup costs less than a search
+
+
+_Kind = TypeVar("_Kind", bound=Module)
 
 
 class OperationReceipt(NamedTuple):
@@ -160,6 +163,11 @@ class Executor:
         operation = Operation.of(payload.records, row, bytes(payload.body(row)))
         return execute_operation(module, operation, self._overlay, Context(commit_index, now_s, sender))
 
+    def find(self, kind: type[_Kind]) -> tuple[_Kind, View] | None:
+        """The chain's module of this type and the state as it may read it; None if the chain has none."""
+        found = next((module for module in self._modules if isinstance(module, kind)), None)
+        return None if found is None else (found, View(self._overlay, found.powers))
+
     def state_root(self) -> Digest:
         """The root of the state after the last commit. Costs what changed since the last one."""
         self._figures.set(self.commit_index, self._accounts.fees, self.supply)
@@ -212,6 +220,8 @@ class Executor:
 
 def _fees_of(records: Records, statuses: Octets) -> int:
     """Fees of the charged ones. Halves are summed: whole words could wrap."""
+    if not len(statuses):
+        return 0
     fees = records["fee"][_IS_CHARGED[statuses]]
     low, high = (fees & np.uint64(2**32 - 1)).sum(), (fees >> np.uint64(32)).sum()
     return int(low) + (int(high) << 32)

@@ -172,12 +172,14 @@ class Powers(NamedTuple):
     """What a module may do beyond reading accounts and moving its caller's funds.
 
     prefix: of its entries. flags: bits of accounts that are its own; an account with one of them is its to
-    debit. issues: whether it may issue and retire assets, never the native coin.
+    debit. issues: whether it may issue and retire assets, never the native coin. vault: an address that no
+    key has, whose account is the module's to debit.
     """
 
     prefix: int
     flags: int = 0
     issues: bool = False
+    vault: Address | None = None
 
 
 class View:
@@ -238,14 +240,14 @@ class Scope(View):
         return self._overlay.delete(key)
 
     def move(self, payer: Address, payee: Address, asset: int, amount: int) -> None:
-        """Move an amount. payer: the sender, or an account that the module has claimed.
+        """Move an amount. payer: the sender, the module's vault, or an account that it has claimed.
 
         Rejected with a MoveRefusal. Moving to oneself needs the amount.
         """
         claimed = self._overlay.line(payer).flags & self._powers.flags
         invariant(
-            claimed != 0 or payer == self._sender,
-            "a module debits its caller or an account that it has claimed",
+            claimed != 0 or payer in (self._sender, self._powers.vault),
+            "a module debits its caller, its vault or an account that it has claimed",
             prefix=self._powers.prefix,
         )
         self._debit(payer, asset, amount)

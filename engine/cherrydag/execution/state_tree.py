@@ -37,7 +37,7 @@ Buckets: TypeAlias = npt.NDArray[np.uint32]
 
 
 class StateTree:
-    """The tree of one provider: 2^(depth + 1) x 32 bytes, 64 MiB at depth 20, touched in full when it opens.
+    """The tree of one provider: 2^(depth + 1) x 32 bytes, 64 MiB at depth 20, touched as buckets fill.
 
     One thread at a time; large calls let go of the GIL, and a call during one is refused with a ShapeError.
     The tree depends on the entries alone, not on the order or grouping of the updates.
@@ -198,7 +198,8 @@ class StateCommitment:
         """Take over what has changed since the last call, and return the state's root."""
         for name, source in self._sources.items():
             buckets = source.drain_dirty()
-            self._trees[name].update(buckets, *source.bucket_entries(buckets))
+            if len(buckets):
+                self._trees[name].update(buckets, *source.bucket_entries(buckets))
         self.root = state_root(self.tree_roots())
         return self.root
 

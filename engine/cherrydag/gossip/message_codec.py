@@ -21,17 +21,27 @@ from cherrydag.codec import (
 )
 from cherrydag.errors import PeerFault, ShapeError
 from cherrydag.gossip.messages import (
+    Announce,
     Commits,
     GetCommits,
     GetNewest,
     GetVertices,
+    Graft,
     Message,
     Newest,
+    Prune,
     Push,
     Vertices,
 )
 from cherrydag.layout import TAGGED_OPERATOR_REF, TAGGED_VERTEX_REF, RefTag
-from cherrydag.params import COMMIT_SYNC_BATCH, COMMITTEE_MAX, FETCH_REFS_MAX, VERTEX_BYTES_MAX
+from cherrydag.params import (
+    ANNOUNCE_REFS_MAX,
+    COMMIT_SYNC_BATCH,
+    COMMITTEE_MAX,
+    FETCH_REFS_MAX,
+    GRAFT_REFS_MAX,
+    VERTEX_BYTES_MAX,
+)
 from cherrydag.primitives import ValidatorIndex
 from cherrydag.refs import AnyRef, OperatorRef, VertexRef, pack_refs
 from cherrydag.vertex import Vertex
@@ -62,6 +72,9 @@ class MessageKind(IntEnum):
     COMMITS = 20
     GET_NEWEST = 21
     NEWEST = 22
+    ANNOUNCE = 23
+    GRAFT = 24
+    PRUNE = 25
 
 
 class MessageFault(StrEnum):
@@ -76,7 +89,7 @@ class MessageFault(StrEnum):
     TRAILING = "message_trailing"
     """The body goes on after what it announces."""
     REFS = "message_refs"
-    """More references than a request may name."""
+    """More references than a message of its kind may name."""
     REF_TAG = "message_ref_tag"
     """A reference is of no known kind."""
     VERTICES = "message_vertices"
@@ -104,6 +117,7 @@ _GET_COMMITS = Struct("<QQQ")  # number, first, last
 _COMMITS = Struct("<QHH")  # number, commits, votes
 _GET_NEWEST = Struct("<QH")  # number, author
 _NEWEST = Struct("<QHH")  # number, author, vertices
+_REFS = Struct("<H")  # references
 _SIZE_BYTES = 4
 
 _REF_TAGS = {RefTag.VALIDATOR: TAGGED_VERTEX_REF, RefTag.OPERATOR: TAGGED_OPERATOR_REF}
@@ -116,6 +130,9 @@ _BYTES_MAX: Final[dict[int, int]] = {
     MessageKind.COMMITS: ANSWER_BYTES_MAX,
     MessageKind.GET_NEWEST: CONTROL_BYTES_MAX,
     MessageKind.NEWEST: ANSWER_BYTES_MAX,
+    MessageKind.ANNOUNCE: CONTROL_BYTES_MAX,
+    MessageKind.GRAFT: CONTROL_BYTES_MAX,
+    MessageKind.PRUNE: CONTROL_BYTES_MAX,
 }
 
 ANSWERS: Final = {
@@ -168,9 +185,20 @@ def _parts(message: Message) -> tuple[MessageKind, list[Buffer]]:
         return MessageKind.COMMITS, _sized(head, frames + _frames(message.votes))
     if isinstance(message, GetNewest):
         return MessageKind.GET_NEWEST, [_GET_NEWEST.pack(message.number, message.author)]
+    if isinstance(message, Announce | Graft | Prune):
+        return _spread_parts(message)
     _fits("vertices", message.vertices, NEWEST_VERTICES_MAX)
     head = _NEWEST.pack(message.number, message.author, len(message.vertices))
     return MessageKind.NEWEST, _sized(head, _frames(message.vertices))
+
+
+def _spread_parts(message: Announce | Graft | Prune) -> tuple[MessageKind, list[Buffer]]:
+    if isinstance(message, Prune):
+        return MessageKind.PRUNE, []
+    is_graft = isinstance(message, Graft)
+    _fits("refs", message.refs, GRAFT_REFS_MAX if is_graft else ANNOUNCE_REFS_MAX)
+    kind = MessageKind.GRAFT if is_graft else MessageKind.ANNOUNCE
+    return kind, [_REFS.pack(len(message.refs)) + pack_refs(message.refs)]
 
 
 def _frames(vertices: Sequence[Vertex]) -> list[Sequence[Buffer]]:
@@ -215,6 +243,8 @@ def decode_message(kind: int, body: Frame) -> Message:
     if known is MessageKind.GET_NEWEST:
         number, author = _whole(_GET_NEWEST, view)
         return GetNewest(number, ValidatorIndex(author))
+    if known in (MessageKind.ANNOUNCE, MessageKind.GRAFT, MessageKind.PRUNE):
+        return _spread(known, view)
     number, author, count = _head(_NEWEST, view)
     _limit(MessageFault.VERTICES, "vertices", count, NEWEST_VERTICES_MAX)
     frames = _split(view, _NEWEST.size, count)
@@ -224,7 +254,27 @@ def decode_message(kind: int, body: Frame) -> Message:
 def _get_vertices(view: memoryview) -> GetVertices:
     number, count = _head(_GET_VERTICES, view)
     _limit(MessageFault.REFS, "references", count, FETCH_REFS_MAX)
-    at, size = _GET_VERTICES.size, len(view)
+    return GetVertices(number, _refs_from(view, _GET_VERTICES.size, count))
+
+
+def _spread(kind: MessageKind, view: memoryview) -> Announce | Graft | Prune:
+    if kind is MessageKind.PRUNE:
+        _ends(view, 0)
+        return Prune()
+    (count,) = _head(_REFS, view)
+    _limit(
+        MessageFault.REFS,
+        "references",
+        count,
+        GRAFT_REFS_MAX if kind is MessageKind.GRAFT else ANNOUNCE_REFS_MAX,
+    )
+    refs = _refs_from(view, _REFS.size, count)
+    return Graft(refs) if kind is MessageKind.GRAFT else Announce(refs)
+
+
+def _refs_from(view: memoryview, at: int, count: int) -> tuple[AnyRef, ...]:
+    """The `count` references from offset `at` to the end of the body."""
+    size = len(view)
     refs: list[AnyRef] = []
     for _ in range(count):
         layout = _REF_TAGS.get(view[at]) if at < size else None  # type: ignore[call-overload]
@@ -237,7 +287,7 @@ def _get_vertices(view: memoryview) -> GetVertices:
         refs.append(VertexRef(*fields) if tag == RefTag.VALIDATOR else OperatorRef(*fields))
         at += layout.size
     _ends(view, at)
-    return GetVertices(number, tuple(refs))
+    return tuple(refs)
 
 
 def _commits(view: memoryview) -> Commits:

@@ -67,4 +67,26 @@ class Newest:
     vertices: tuple[ValidatorVertex, ...]
 
 
-Message: TypeAlias = Push | GetVertices | Vertices | GetCommits | Commits | GetNewest | Newest
+@dataclass(frozen=True, slots=True)
+class Announce:
+    """The sender has these vertices, and has not pushed them to the receiver; at most ANNOUNCE_REFS_MAX."""
+
+    refs: tuple[AnyRef, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Graft:
+    """Ask the receiver to push these now, at most GRAFT_REFS_MAX, and what is new from now on, if there is a
+    validator's among them."""
+
+    refs: tuple[AnyRef, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Prune:
+    """Ask the receiver to announce what is new from now on, and to push it no more: another one does."""
+
+
+Message: TypeAlias = (
+    Push | GetVertices | Vertices | GetCommits | Commits | GetNewest | Newest | Announce | Graft | Prune
+)

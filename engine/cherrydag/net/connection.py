@@ -69,7 +69,7 @@ class End(NamedTuple):
 
 
 Event: TypeAlias = Opened | ReceivedFrame
-"""What a peer's bytes come to; a ReceivedFrame is of a message's kind."""
+"""What a peer's bytes come to; a ReceivedFrame is of a message's kind, or of peer records."""
 
 
 @dataclass(slots=True)
@@ -301,6 +301,16 @@ class Connection:
             self._owed[ANSWERS[message.kind]] += 1
         self._queue.put(lane, message.parts)
         self._follow_out(now_ms)
+        return True
+
+    def say(self, kind: ControlKind, body: bytes, now_ms: int) -> bool:
+        """Queue a frame of peer records, behind all messages; False if it is not open or has no room."""
+        if not self.is_open:
+            return False
+        if self._queue.bytes_of(Lane.ANSWER) >= self._limits.queue_bytes_max:
+            self.traffic.shed += 1
+            return False
+        self._put(Lane.ANSWER, kind, body, now_ms)
         return True
 
     def take(self, limit: int, now_ms: int) -> list[Buffer]:

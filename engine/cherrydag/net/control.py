@@ -1,17 +1,19 @@
-"""The connection's own frames: hello, goodbye, ping and pong. Little-endian, no padding.
+"""The connection's own frames: hello, goodbye, ping, pong and peer records. Little-endian, no padding.
 
 As with messages, any body becomes a value or a PeerFault, and a value has one encoding. The hello's layout
 is the same in all versions of the protocol: what later ones add stands in `extra`, which older ones ignore.
 """
 
+from collections.abc import Sequence
 from enum import IntEnum
-from ipaddress import ip_address
 from struct import Struct
 from typing import Final, NamedTuple, NoReturn
 
 from cherrydag.codec import Frame
 from cherrydag.errors import PeerFault, ShapeError
+from cherrydag.net.addresses import NOWHERE, Address
 from cherrydag.net.faults import NetFault
+from cherrydag.net.peer_record import RECORD_BYTES_MAX, PeerRecord, decode_record, encode_record
 from cherrydag.params import COMMITTEE_MAX
 from cherrydag.primitives import Digest, Epoch, PublicKey, ValidatorIndex
 from cherrydag.refs import check_widths
@@ -34,6 +36,12 @@ GOODBYE_CODE_BYTES_MAX: Final = 32
 GOODBYE_TEXT_BYTES_MAX: Final = 200
 """Longest text in a goodbye; a longer one is cut."""
 
+RECORDS_MAX: Final = 50
+"""Most peer records in an answer."""
+
+GET_RECORDS_BYTES: Final = 448
+"""Size of a request for peer records, all zero: so large that no answer has 20 times as many bytes."""
+
 _NO_VALIDATOR = 0xFFFF
 _HELLO = Struct("<HH32sIH32sQ16sH16s")
 _TOKEN = Struct("<Q")
@@ -46,39 +54,25 @@ class ControlKind(IntEnum):
     GOODBYE = 2
     PING = 3
     PONG = 4
+    RECORD = 5
+    """A node's own peer record, or one of a validator's, told unasked."""
+    GET_RECORDS = 6
+    RECORDS = 7
 
+
+RECORD_KINDS: Final = frozenset([ControlKind.RECORD, ControlKind.GET_RECORDS, ControlKind.RECORDS])
+"""Kinds that whoever finds peers takes; all others are the connection's own."""
 
 BYTES_MAX: Final = {
     ControlKind.HELLO: _HELLO.size + HELLO_EXTRA_BYTES_MAX,
     ControlKind.GOODBYE: 1 + GOODBYE_CODE_BYTES_MAX + GOODBYE_TEXT_BYTES_MAX,
     ControlKind.PING: _TOKEN.size,
     ControlKind.PONG: _TOKEN.size,
+    ControlKind.RECORD: RECORD_BYTES_MAX,
+    ControlKind.GET_RECORDS: GET_RECORDS_BYTES,
+    ControlKind.RECORDS: 1 + RECORDS_MAX * RECORD_BYTES_MAX,
 }
 """Largest body of each kind."""
-
-
-class Address(NamedTuple):
-    """Where a node listens. host: 16 bytes, IPv6 or IPv4 mapped into it. All zero: it does not listen."""
-
-    host: bytes
-    port: int
-
-    @classmethod
-    def of(cls, host: str, port: int) -> "Address":
-        """From an IP address as text. ValueError if it is none."""
-        packed = ip_address(host).packed
-        return cls(packed if len(packed) == 16 else _IPV4_PREFIX + packed, port)
-
-    @property
-    def text(self) -> str:
-        """The IP address as text."""
-        mapped = self.host.startswith(_IPV4_PREFIX)
-        return str(ip_address(self.host[12:] if mapped else self.host))
-
-
-_IPV4_PREFIX = bytes(10) + b"\xff\xff"
-NOWHERE: Final = Address(bytes(16), 0)
-"""The address of a node that does not listen."""
 
 
 class Hello(NamedTuple):
@@ -188,6 +182,49 @@ def decode_token(body: Frame) -> int:
         _refuse(NetFault.PING, f"token: expected {_TOKEN.size} bytes, got {len(body)}")
     (token,) = _TOKEN.unpack(body)
     return int(token)
+
+
+def decode_announcement(body: Frame) -> PeerRecord:
+    """The one record that a RECORD frame spells; encode_record made it. PeerFault with NetFault.RECORD."""
+    record, end = decode_record(bytes(body))
+    if end != len(body):
+        _refuse(NetFault.RECORD, f"record: {len(body) - end} bytes follow it")
+    return record
+
+
+def encode_get_records() -> bytes:
+    """The body of a request for peer records."""
+    return bytes(GET_RECORDS_BYTES)
+
+
+def check_get_records(body: Frame) -> None:
+    """PeerFault with NetFault.RECORD unless it is the body of a request for peer records."""
+    if bytes(body) != bytes(GET_RECORDS_BYTES):
+        _refuse(NetFault.RECORD, f"request: expected {GET_RECORDS_BYTES} zero bytes, got {len(body)}")
+
+
+def encode_records(records: Sequence[PeerRecord]) -> bytes:
+    """The body of an answer: u8 records, one after another. ShapeError if there are too many: our bug."""
+    if len(records) > RECORDS_MAX:
+        raise ShapeError(f"records: {len(records)}, at most {RECORDS_MAX} are allowed")
+    return bytes([len(records)]) + b"".join(map(encode_record, records))
+
+
+def decode_records(body: Frame) -> tuple[PeerRecord, ...]:
+    """The records that an answer spells, each of another key. Raises PeerFault with NetFault.RECORD."""
+    octets = bytes(body)
+    count = octets[0] if octets else RECORDS_MAX + 1
+    if count > RECORDS_MAX:
+        _refuse(NetFault.RECORD, f"records: at most {RECORDS_MAX} are allowed")
+    at, records = 1, []
+    for _ in range(count):
+        record, at = decode_record(octets, at)
+        records.append(record)
+    if at != len(octets):
+        _refuse(NetFault.RECORD, f"records: {len(octets) - at} bytes follow them")
+    if len({record.public_key for record in records}) != count:
+        _refuse(NetFault.RECORD, "records: two of one key")
+    return tuple(records)
 
 
 def _is_printable(octets: bytes) -> bool:

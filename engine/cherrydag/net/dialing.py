@@ -1,9 +1,11 @@
 """Whom to dial when: every wanted peer without a connection, again and again, less and less often."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from random import Random
 from typing import NamedTuple
 
+from cherrydag.net.addresses import Place
 from cherrydag.primitives import PublicKey
 
 
@@ -22,15 +24,20 @@ class DialLimits(NamedTuple):
 
 @dataclass(slots=True)
 class Target:
-    """A peer that we want: its key, and the host and port where it listens."""
+    """A peer that we want, and where it may listen: after a failure the next place has its turn."""
 
     key: PublicKey
-    host: str
-    port: int
+    places: tuple[Place, ...]
+    turn: int = 0
     failures: int = 0
     next_ms: int = 0
     is_busy: bool = False
     opened_ms: int | None = None
+
+    @property
+    def place(self) -> Place:
+        """Whose turn it is."""
+        return self.places[self.turn % len(self.places)]
 
 
 class Dialer:
@@ -41,13 +48,15 @@ class Dialer:
         self._chance = chance
         self.targets: dict[PublicKey, Target] = {}
 
-    def want(self, key: PublicKey, host: str, port: int) -> None:
-        """Dial this peer from now on; a new address is dialled at once."""
+    def want(self, key: PublicKey, places: Sequence[Place]) -> None:
+        """Dial this peer from now on, at one of these places; at other ones than before it is dialled at
+        once. places: not empty."""
+        wanted = tuple(places)
         known = self.targets.get(key)
         if known is None:
-            self.targets[key] = Target(key, host, port)
-        elif (known.host, known.port) != (host, port):
-            known.host, known.port, known.failures, known.next_ms = host, port, 0, 0
+            self.targets[key] = Target(key, wanted)
+        elif known.places != wanted:
+            known.places, known.turn, known.failures, known.next_ms = wanted, 0, 0, 0
 
     def forget(self, key: PublicKey) -> None:
         """Do not dial this peer any more."""
@@ -78,10 +87,12 @@ class Dialer:
         limits = self._limits
         if target.opened_ms is not None and now_ms - target.opened_ms >= limits.steady_ms:
             target.failures = 0
+        was_dialled = target.is_busy
         target.is_busy, target.opened_ms = False, None
         # The exponent is bounded, so that neither is the pause's number.
         pause_ms = limits.pause_max_ms
         if not is_final:
             pause_ms = min(pause_ms, limits.pause_ms << min(target.failures, 30))
         target.failures += 1
+        target.turn += was_dialled
         target.next_ms = now_ms + pause_ms - self._chance.randrange(pause_ms // 2 + 1)

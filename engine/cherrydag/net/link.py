@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from cherrydag.gossip.message_codec import EncodedMessage
     from cherrydag.net.connection import Connection, End, Event
+    from cherrydag.net.control import ControlKind
     from cherrydag.primitives import PublicKey
 
 WRITE_AHEAD_BYTES: Final = 256 * 1024
@@ -43,8 +44,8 @@ class LinkOwner(Protocol):
 class Link(asyncio.BufferedProtocol):
     """A connection over a socket.
 
-    host: whence the peer comes, or whither we dialled. dialled_key: whom we dialled, None if the peer dialled
-    us. started_ms: when the socket came or was asked for; the handshake's time counts from there.
+    host, port: whence the peer comes, or whither we dialled. dialled_key: whom we dialled, None if the peer
+    dialled us. started_ms: when the socket came or was asked for; the handshake's time counts from there.
     """
 
     def __init__(
@@ -55,6 +56,7 @@ class Link(asyncio.BufferedProtocol):
         proof: Callable[[asyncio.BaseTransport], PublicKey] | None = None,
     ) -> None:
         self.host = plain(host)
+        self.port = 0
         self.dialled_key = dialled_key
         self.started_ms = owner.clock()
         self.connection: Connection | None = None
@@ -78,6 +80,12 @@ class Link(asyncio.BufferedProtocol):
         """Why it ended, None while it lives."""
         return None if self.connection is None else self.connection.end
 
+    @property
+    def local_host(self) -> str | None:
+        """Our own address towards the peer; None without a socket."""
+        name = self._transport.get_extra_info("sockname") if self._transport is not None else None
+        return None if not name else plain(str(name[0]))
+
     # For the host
 
     def send(self, message: EncodedMessage) -> bool:
@@ -85,6 +93,14 @@ class Link(asyncio.BufferedProtocol):
         if self.connection is None:
             return False
         taken = self.connection.send(message, self._owner.clock())
+        self._flush_soon()
+        return taken
+
+    def say(self, kind: ControlKind, body: bytes) -> bool:
+        """Queue a frame about peer records, as Connection.say says."""
+        if self.connection is None:
+            return False
+        taken = self.connection.say(kind, body, self._owner.clock())
         self._flush_soon()
         return taken
 

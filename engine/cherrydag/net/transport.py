@@ -15,7 +15,8 @@ from dataclasses import fields
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from cherrydag.errors import ConfigError
-from cherrydag.net.admission import Admission, AdmissionLimits, plain
+from cherrydag.net.addresses import Place
+from cherrydag.net.admission import Admission, AdmissionLimits, Ban, plain
 from cherrydag.net.certificates import tls_context
 from cherrydag.net.connection import Connection, ConnectionLimits, Opened, Traffic
 from cherrydag.net.dialing import Dialer, DialLimits, Target
@@ -24,7 +25,7 @@ from cherrydag.net.handshake import check_validator, is_newer_kept
 from cherrydag.net.link import Link
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Mapping
+    from collections.abc import Awaitable, Callable, Mapping, Sequence
     from random import Random
 
     from cherrydag.net.connection import End, Event
@@ -64,12 +65,14 @@ class Handlers(NamedTuple):
 
     on_open comes once for each link, before its frames; on_close once after it, and only after it. There is
     one open link for a key at a time. All come from the loop, never from within a call of the host's, such as
-    a send that is too much. on_frame may raise PeerFault: the link ends with its code.
+    a send that is too much. on_frame may raise PeerFault: the link ends with its code. on_failed: a dial of
+    this key came to nothing, with the code of the end, LOST if nobody was there.
     """
 
     on_open: Callable[[Link], None]
     on_frame: Callable[[Link, ReceivedFrame], None]
     on_close: Callable[[Link, End], None]
+    on_failed: Callable[[PublicKey, str], None] = lambda key, code: None  # noqa: ARG005 - nobody asks
 
 
 class Transport:
@@ -141,8 +144,7 @@ class Transport:
     @property
     def traffic(self) -> Traffic:
         """What has gone through all links so far. Of one peer: link.connection.traffic."""
-        parts = [self._gone, *[link.connection.traffic for link in self._sockets if link.connection]]
-        return _sum(parts)
+        return _sum([self._gone, *[link.connection.traffic for link in self._sockets if link.connection]])
 
     def set_validators(self, validators: Mapping[PublicKey, ValidatorIndex]) -> None:
         """The committee of hello's epoch: these keys always have a place."""
@@ -151,8 +153,12 @@ class Transport:
 
     def dial(self, key: PublicKey, host: str, port: int) -> None:
         """Keep a link to this peer from now on; to ourselves there is none."""
+        self.dial_any(key, [Place(host, port)])
+
+    def dial_any(self, key: PublicKey, places: Sequence[Place]) -> None:
+        """As dial, a peer that may be at any of these places."""
         if key != self.hello.public_key:
-            self._dialer.want(key, host, port)
+            self._dialer.want(key, places)
             if key in self.links:
                 self._dialer.opened(key, self.clock())
             self._reserve()
@@ -166,7 +172,7 @@ class Transport:
         """Drop this peer and refuse it for so long; its address too, unless it is a validator."""
         link = self.links.get(key)
         host = link.host if link is not None and key not in self._validators else None
-        self.admission.ban(key, host, self.clock() + ms)
+        self.admission.ban(Ban(key, host, self.clock() + ms, text))
         if link is not None:
             link.close(EndCode.BANNED, text)
 
@@ -202,15 +208,18 @@ class Transport:
             self._accept_at_ms = None
             asyncio.get_running_loop().add_reader(self._listener, self._accept)
         for target in self._dialer.due(now_ms):
-            self._dial(target)
+            if self.admission.is_banned(target.key, now_ms):
+                self._dialer.failed(target.key, now_ms, is_final=True)
+            else:
+                self._dial(target)
 
     def _beat(self) -> None:
         self._timer = asyncio.get_running_loop().call_later(TICK_S, self._beat)
         self.tick()
 
     def _reserve(self) -> None:
-        targets = self._dialer.targets.values()
-        self.admission.set_reserved(target.host for target in targets if target.key in self._validators)
+        targets = [target for key, target in self._dialer.targets.items() if key in self._validators]
+        self.admission.set_reserved(place.host for target in targets for place in target.places)
 
     # Sockets
 
@@ -233,14 +242,15 @@ class Transport:
                 return
             host = plain(address[0])
             if self.admission.admits_socket(host, len(self._pending), self.clock()):
-                self._shake_hands(accepted, host)
+                self._shake_hands(accepted, host, int(address[1]))
             else:
                 _reset(accepted)
 
-    def _shake_hands(self, accepted: socket.socket, host: str) -> None:
+    def _shake_hands(self, accepted: socket.socket, host: str, port: int) -> None:
         accepted.setblocking(False)
         loop = asyncio.get_running_loop()
         link = Link(self, host, None)
+        link.port = port
         self._pending[link] = None
         self._run(
             link,
@@ -251,8 +261,10 @@ class Transport:
         )
 
     def _dial(self, target: Target) -> None:
-        link = Link(self, target.host, target.key)
-        self._run(link, lambda: self._connect(link, target.host, target.port))
+        host, port = target.place
+        link = Link(self, host, target.key)
+        link.port = port
+        self._run(link, lambda: self._connect(link, host, port))
 
     async def _connect(self, link: Link, host: str, port: int) -> None:
         loop = asyncio.get_running_loop()
@@ -348,21 +360,27 @@ class Transport:
                 return
             older.close(EndCode.DUPLICATE, "a newer connection is kept")
             older.tell_end()
-        elif key not in self._validators and not self.admission.admits_peer(self._others()):
-            link.close(EndCode.FULL, f"{self.limits.admission.others_max} peers are here")
+        elif not self._has_room(link, key):
+            link.close(EndCode.FULL, f"{self.limits.admission.others_max} peers are here, or of that network")
             return
         self.links[key] = link
         self._dialer.opened(key, now_ms)
         self._handlers.on_open(link)
 
-    def _others(self) -> int:
-        return sum(key not in self._validators for key in self.links)
+    def _has_room(self, link: Link, key: PublicKey) -> bool:
+        """Whether a peer may stay: whom we dialled and validators always, others within the bounds."""
+        if link.dialled_key is not None or key in self._validators:
+            return True
+        inbound = [(other_key, other) for other_key, other in self.links.items() if not other.dialled_key]
+        others = [other.host for other_key, other in inbound if other_key not in self._validators]
+        return self.admission.admits_peer(link.host, others)
 
     def _dial_failed(self, link: Link, *, is_final: bool = False) -> None:
         """A link came to nothing: whom it was to reach is dialled again, unless another link is there."""
         key = link.dialled_key
         if key is not None and key not in self.links:
             self._dialer.failed(key, self.clock(), is_final=is_final)
+            self._handlers.on_failed(key, EndCode.LOST if link.end is None else link.end.code)
 
     def _check_idle(self) -> None:
         if not self._sockets and not self._tasks:

@@ -13,6 +13,7 @@ from cherrydag.primitives import Address, Amount
 from cherrydag.rpc.health import LoopLag
 from cherrydag.rpc.jsonrpc import ErrorCode, RpcError
 from cherrydag.rpc.limits import RpcLimits
+from cherrydag.rpc.turnstile import Turnstile
 from cherrydag.runtime.lookups import CommitEvent, Supply
 from cherrydag.runtime.node_runner import RunningNode
 from cherrydag.runtime.opening import Running
@@ -33,6 +34,10 @@ class Faucet(NamedTuple):
     key: KeyPair
     amount: Amount
     pause_s: int = 60
+
+
+READS_AT_ONCE: Final = 4
+"""Reads, or parts of long ones, in a turn of the loop: each may take milliseconds."""
 
 
 class Backend:
@@ -57,6 +62,7 @@ class Backend:
         self._event: CommitEvent | None = None
         self._scan_at_s = 0.0
         self._given: dict[Address, float] = {}
+        self.reads = Turnstile(READS_AT_ONCE)
         self._held: OrderedDict[str, Submission] = OrderedDict()
         self._held_rows = 0
 
@@ -70,6 +76,11 @@ class Backend:
         host = self.running.host
         if host is None or host.failure is not None:
             raise unavailable("stopped", "the node has stopped")
+
+    def check_accepting(self) -> None:
+        """RpcError if it takes no transactions: it stops, or is only to be read."""
+        for code, words in self.running.refusals.items():
+            raise unavailable(code, f"this node takes no transactions: {words}")
 
     def event(self, index: int) -> CommitEvent:
         """A commit by its index; the last one that was asked for is kept. RpcError if there is none."""
@@ -97,7 +108,8 @@ class Backend:
         return found
 
     async def submit(self, records: Records, bodies: Bytes, *, wait_for_room: bool) -> Submission:
-        """Hand in a batch. Overloaded if there is no room in time."""
+        """Hand in a batch. Overloaded if there is no room in time, RpcError if none are taken."""
+        self.check_accepting()
         size = records.nbytes + len(bodies)
         if self.bytes_open + size > self.limits.submit_bytes_open:
             raise Overloaded(
@@ -150,6 +162,7 @@ class Backend:
         """A gift of the faucet's. RpcError if there is no faucet, or the address was given one just now."""
         if self.faucet is None:
             raise unavailable("no_faucet", "this node has no faucet")
+        self.check_accepting()
         now_s = self._loop.time()
         last_s = self._given.get(address)
         if last_s is not None and now_s < last_s + self.faucet.pause_s:

@@ -28,6 +28,9 @@ from cherrydag.rpc.params import bind
 _OTHER: Final = "other"
 """What calls of methods that do not exist are counted as."""
 
+_ANSWER_BYTES: Final = 48
+"""Fewer no answer has."""
+
 
 class Calls:
     """Answers calls of the methods in a table. counts: of calls by (method, code), "ok" for results."""
@@ -50,21 +53,35 @@ class Calls:
             return await self._answer(calls, session, limits.response_bytes)
         answers: list[bytes] = []
         room = limits.response_bytes - 2
+        loop, read_s = asyncio.get_running_loop(), 0.0
         for call in calls:
-            answer = await self._answer(call, session, room)
+            started_s = loop.time()
+            answer = await self._answer(call, session, room, is_late=1000 * read_s >= limits.read_ms)
+            if self._is_read(call):
+                read_s += loop.time() - started_s
             if answer is not None:
                 answers.append(answer)
                 room -= len(answer) + 1
             await asyncio.sleep(0)
         return encode_batch(answers) if answers else None
 
-    async def _answer(self, call: Call, session: object, room: int) -> bytes | None:
-        """One answer of at most so many bytes, or else an error."""
+    async def _answer(self, call: Call, session: object, room: int, *, is_late: bool = False) -> bytes | None:
+        """One answer of at most so many bytes, or else an error. is_late: the reads of its batch have had
+        their time."""
         if isinstance(call, BadRequest):
             self.counts[_OTHER, call.error.code] += 1
             return encode_error(call.id, call.error)
         name = call.method if call.method in self._methods else _OTHER
         try:
+            if is_late and self._is_read(call):
+                limit = self._backend.limits.read_ms
+                message = f"reads of a batch: at most {limit} ms in all; ask again for the rest"
+                raise RpcError(
+                    ErrorCode.OVERLOADED, "batch_read_ms", message, limit=limit, retry_after_ms=RETRY_AFTER_MS
+                )
+            if room < _ANSWER_BYTES:  # what would be found could not be told
+                limit = self._backend.limits.response_bytes
+                raise over_limit("response_bytes", "bytes of an answer", limit)
             result = await self._result(call, session)
             self.counts[name, "ok"] += 1
             answer = b"" if call.is_notification else encode_result(call.id, result)
@@ -76,6 +93,10 @@ class Calls:
             self.counts[name, told.code] += 1
             answer = encode_error(call.id, told)
         return None if call.is_notification else answer
+
+    def _is_read(self, call: Call) -> bool:
+        method = None if isinstance(call, BadRequest) else self._methods.get(call.method)
+        return method is not None and method.is_read
 
     async def _result(self, call: Request, session: object) -> object:
         method = self._methods.get(call.method)
@@ -91,6 +112,8 @@ class Calls:
         backend.check_running()
         self.open += 1
         try:
+            if method.is_read:
+                await backend.reads.enter()
             made = method.handler(session if method.needs_socket else backend, **arguments)
             return await made if isawaitable(made) else made
         except TimeoutError as error:

@@ -15,6 +15,7 @@ from cherrydag.rpc.forms import Json
 from cherrydag.rpc.health import linked_stake, readiness
 from cherrydag.rpc.jsonrpc import over_limit
 from cherrydag.runtime.lookups import HistoryItem
+from cherrydag.runtime.peers import Peers
 from cherrydag.runtime.submissions import Phase
 from cherrydag.transaction import as_records
 
@@ -24,6 +25,8 @@ _PAGE: Final = 50
 _COMMITS: Final = 8
 """Commits that are read between two turns of the loop."""
 
+_BANS: Final = 100
+"""Bans that are listed."""
 
 # Of the chain and the node
 
@@ -73,7 +76,7 @@ def status(api: Backend) -> Json:
 
 
 def peers(api: Backend) -> Json:
-    """The validators, and which are linked."""
+    """The validators, and which are linked; the links, and who is refused."""
     validators = api.running.home.genesis.validators
     links = {} if api.node is None else api.node.peers.links
     me = None if api.running.host is None else api.running.host.node.me
@@ -91,10 +94,39 @@ def peers(api: Backend) -> Json:
             }
             for index, one in enumerate(validators)
         ],
+        "links": [] if api.node is None else _links(api.node.peers),
+        "bans": [] if api.node is None else _bans(api.node.peers),
         "others": len(links) - sum(linked),
         "linked_stake": str(stake),
         "quorum_stake": str(quorum),
     }
+
+
+def _links(peers: Peers) -> list[Json]:
+    now_ms = peers.transport.clock()
+    return [
+        {
+            "validator": line.validator,
+            "public_key": line.key.hex(),
+            "address": f"[{line.host}]:{line.port}" if ":" in line.host else f"{line.host}:{line.port}",
+            "is_ours": line.is_ours,
+            "age_ms": now_ms - line.since_ms,
+            "rtt_ms": line.rtt_ms,
+            "bytes_in": line.bytes_in,
+            "bytes_out": line.bytes_out,
+            "faults": line.faults,
+            "last_fault": line.last_fault,
+        }
+        for line in peers.lines()
+    ]
+
+
+def _bans(peers: Peers) -> list[Json]:
+    now_ms = peers.transport.clock()
+    return [
+        {"public_key": ban.key.hex(), "left_ms": max(0, ban.until_ms - now_ms), "text": ban.text}
+        for ban in peers.bans()[:_BANS]
+    ]
 
 
 def limits(api: Backend) -> Json:
@@ -147,7 +179,7 @@ async def history(api: Backend, address: Address, limit: int, cursor: int | None
         cursor = page.cursor
         if cursor is None or size >= api.limits.list_bytes:
             break
-        await asyncio.sleep(0)
+        await api.reads.enter()
     return {"items": made, "cursor": None if cursor is None else str(cursor)}
 
 
@@ -209,7 +241,7 @@ async def submission_status(api: Backend, ids: Sequence[Digest]) -> list[Json]:
     made = []
     for at, transaction_id in enumerate(ids):
         if at % _PAGE == _PAGE - 1:
-            await asyncio.sleep(0)
+            await api.reads.enter()
         made.append(state_of(api, transaction_id))
     return made
 
@@ -245,7 +277,7 @@ async def commit(api: Backend, commit_index: int, first: int, count: int) -> Jso
     made: list[Json] = []
     for start in range(first, last, _PAGE):
         made += forms.row_forms(event, range(start, min(last, start + _PAGE)), api.network)
-        await asyncio.sleep(0)
+        await api.reads.enter()
     listed_max = api.limits.commit_rows
     form["vertex_refs"] = [forms.ref_form(ref) for ref in commit.vertices[:listed_max]]
     form["operations"] = [forms.operation_form(receipt) for receipt in event.receipts[:listed_max]]
@@ -272,5 +304,5 @@ async def commits(api: Backend, first: int, count: int) -> Json:
                 break
             made.append(forms.commit_form(commit, outcome.statuses))
             index = commit.index + 1
-        await asyncio.sleep(0)
+        await api.reads.enter()
     return {"commits": made, "next": index if index <= api.commit_index else None}

@@ -12,7 +12,8 @@ BEAT_S: Final = 0.1
 
 
 class Reason(NamedTuple):
-    """Why a node is not ready. code: stopped, not_writable, recovering, behind or no_quorum."""
+    """Why a node is not ready. code: stopped, not_writable, recovering, behind, no_quorum, or one of those
+    for which it takes no transactions: draining, safe_mode, diverged."""
 
     code: str
     text: str
@@ -57,7 +58,9 @@ def readiness(running: Running, node: RunningNode | None) -> list[Reason]:
         return [Reason("stopped", "it has not begun")]
     if host.failure is not None:
         return [Reason("stopped", f"{type(host.failure).__name__}: {host.failure}")]
-    reasons = []
+    reasons = [Reason(code, words) for code, words in running.refusals.items()]
+    if running.freeze is not None:
+        return reasons
     failure = running.store.failure
     if failure is not None:
         reasons.append(Reason("not_writable", f"the store does not take {failure.what}: {failure.words}"))

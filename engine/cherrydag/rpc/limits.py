@@ -23,8 +23,8 @@ class RpcLimits:
     between requests.
     WebSocket: websockets; subscriptions and queue_bytes of one; ids_watched by a subscription; stall_ms
     without progress while old commits are read; ping_ms between pings.
-    Time: read_ms for a read that goes through many commits; lag_ms, how late the event loop may be before
-    it counts as dead and reads are turned away.
+    Time: read_ms for a read that goes through many commits, and for all reads of a batch; lag_ms, how late
+    the event loop may be before it counts as dead and reads are turned away.
     """
 
     body_bytes: int = MIB

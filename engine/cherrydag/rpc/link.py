@@ -106,12 +106,21 @@ class Link:
         told, rows = await self._request("POST", "/submit", data=body, headers=headers, params={"room": room})
         return rows, str(told.get("X-Submission", ""))
 
+    async def post_final(self, body: bytes, count: int) -> tuple[bytes, str]:
+        """As post_batch, but the answer waits until no row can change any more, or for some seconds."""
+        headers = {"Content-Type": OCTETS, "Accept": OCTETS, "X-Records": str(count)}
+        query = {"wait": "final", "wait_ms": self._wait_ms()}
+        told, rows = await self._request("POST", "/submit", data=body, headers=headers, params=query)
+        return rows, str(told.get("X-Submission", ""))
+
     async def results(self, token: str) -> tuple[bytes, str]:
         """As post_batch, of what was handed in before. Rejected "submission_unknown" if it is forgotten."""
-        query = {"wait_ms": str(min(max(1, int(500 * self._timeout_s)), _WAIT_MS_MAX))}
-        headers = {"Accept": OCTETS}
+        query, headers = {"wait_ms": self._wait_ms()}, {"Accept": OCTETS}
         told, rows = await self._request("GET", f"/submissions/{token}", headers=headers, params=query)
         return rows, str(told.get("X-Submission", ""))
+
+    def _wait_ms(self) -> str:
+        return str(min(max(1, int(500 * self._timeout_s)), _WAIT_MS_MAX))
 
     async def _request(self, verb: str, path: str, **options: Any) -> tuple[Any, bytes]:
         """Headers and body of a good answer."""

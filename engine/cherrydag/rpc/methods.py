@@ -180,7 +180,13 @@ def table(limits: RpcLimits) -> dict[str, Method]:
             handlers.submit,
             is_read=False,
         ),
-        Method("peers", "The validators, and which of them are linked.", (), "Peers", handlers.peers),
+        Method(
+            "peers",
+            "The validators, the links of this node, and whom it refuses.",
+            (),
+            "Peers",
+            handlers.peers,
+        ),
         Method("limits", "The bounds of this API.", (), "Limits", handlers.limits, is_read=False),
         Method("mempool_stats", "What waits here, and what was.", (), "MempoolStats", handlers.mempool_stats),
         Method(

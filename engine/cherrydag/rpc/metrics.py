@@ -73,7 +73,11 @@ class _Node(Collector):
         yield _counter("equivocations", "Equivocations seen", stats.equivocations)
         yield _counter("penalties", "Penalties given to peers", stats.penalties)
         yield _counter("store_full", "Writes that waited for the disk", stats.store_full)
-        yield _gauge("diverged", "Whether a quorum has another state", host.diverged is not None)
+        is_diverged = host.diverged is not None or "diverged" in running.refusals
+        yield _gauge("diverged", "Whether a quorum has another state", is_diverged)
+        yield _gauge(
+            "safe_mode", "Whether it is only to be read after crashes", "safe_mode" in running.refusals
+        )
 
     def _mempool(self) -> Iterator[Metric]:
         stats = self._server.backend.running.service.mempool.stats()

@@ -202,6 +202,23 @@ SCHEMAS: Final[dict[str, Schema]] = {
                     }
                 )
             ),
+            "links": listed(
+                _object(
+                    {
+                        "validator": nullable(COUNT),
+                        "public_key": DIGEST,
+                        "address": TEXT,
+                        "is_ours": FLAG,
+                        "age_ms": COUNT,
+                        "rtt_ms": nullable(COUNT),
+                        "bytes_in": COUNT,
+                        "bytes_out": COUNT,
+                        "faults": COUNT,
+                        "last_fault": nullable(TEXT),
+                    }
+                )
+            ),
+            "bans": listed(_object({"public_key": DIGEST, "left_ms": COUNT, "text": TEXT})),
             "others": COUNT,
             "linked_stake": AMOUNT,
             "quorum_stake": AMOUNT,

@@ -38,6 +38,7 @@ if TYPE_CHECKING:
 
 _BACKLOG: Final = 128
 _LINGER_S: Final = 2.0
+_CLOSE_S: Final = 1.0  # for requests in work, when it listens no more
 
 _HTTP_STATUS: Final = {
     ErrorCode.PARSE: 400,
@@ -102,6 +103,7 @@ class RpcServer:
         runner = self._runner = web.AppRunner(
             self._application(),
             handle_signals=False,
+            shutdown_timeout=_CLOSE_S,
             access_log=None,
             keepalive_timeout=limits.idle_ms / 1000,
             lingering_time=_LINGER_S,

@@ -101,7 +101,7 @@ class CommitSubscription(Subscription):
             while self._told < hub.index:
                 event = hub.backend.event(self._told + 1)
                 self.tell(event.index, hub.encoded(event))
-                await asyncio.sleep(0)
+                await hub.backend.reads.enter()
                 await self.session.room()
             hub.commits[self] = None
         except CherrydagError as error:

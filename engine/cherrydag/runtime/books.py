@@ -16,10 +16,11 @@ import numpy as np
 from cherrydag.chain import Chain
 from cherrydag.consensus.effects import SubDag
 from cherrydag.errors import Overloaded, StorageError, invariant
+from cherrydag.execution.bonds import Bonds
 from cherrydag.execution.executor import CommitResult, Executor
 from cherrydag.execution.receipts import encode_receipts
 from cherrydag.payload import payload_ids
-from cherrydag.primitives import Digest
+from cherrydag.primitives import Digest, PublicKey
 from cherrydag.runtime.checkpointing import Checkpointing
 from cherrydag.runtime.index_keeper import IndexKeeper
 from cherrydag.storage.lmdb import LmdbStore
@@ -115,18 +116,31 @@ class Books:
         self.root_index = self.commit_index
         return self.executor.state_root()
 
-    def replay(self) -> Iterator[int]:
-        """Execute the durable commits that the books do not have; yields the index of each."""
+    def bonds(self) -> Iterator[tuple[PublicKey, int]]:
+        """Each operator and its active bond, as of the last commit. O(bonds)."""
+        found = self.executor.find(Bonds)
+        return iter(()) if found is None else found[0].active(found[1])
+
+    def bond_of(self, operator: PublicKey) -> int:
+        """An operator's active bond; 0 for none."""
+        found = self.executor.find(Bonds)
+        bond = None if found is None else found[0].get(found[1], operator)
+        return 0 if bond is None else bond.active
+
+    def replay(self, until: int | None = None) -> Iterator[int]:
+        """Execute the durable commits that the books do not have; yields the index of each. until: no later
+        one."""
         last = self._store.last_commit()
-        while last is not None and self.commit_index < last.index:
+        end = 0 if last is None else last.index if until is None else min(until, last.index)
+        while self.commit_index < end:
             first = self.commit_index + 1
-            for commit in self._store.commits(first, first + REPLAY_COMMITS - 1):
+            for commit in self._store.commits(first, min(end, first + REPLAY_COMMITS - 1)):
                 vertices = [vertex for vertex in self._store.vertices(commit.vertices) if vertex is not None]
                 invariant(len(vertices) == len(commit.vertices), "a stored commit has its vertices")
                 self.apply(SubDag(commit, tuple(vertices)), [None] * len(vertices))
                 yield commit.index
             if self.commit_index < first:
-                raise StorageError(f"the log has no commit {first}, but its last is {last.index}")
+                raise StorageError(f"the log has no commit {first}, but its last is {end} or later")
 
     def on_store_progress(self) -> None:
         """The store has room again, or something is durable."""

@@ -138,13 +138,15 @@ def create_network(
     supply: Amount = SOLO_SUPPLY,
     modules: Iterable[str] = (),
     name: str = "devnet",
+    allocations: Iterable[Allocation] = (),
     chain_params: ChainParams | None = None,
     ledger_params: LedgerParams | None = None,
 ) -> list[Home]:
     """Make the folders of a chain's validators, FOLDER/v0 and so on: a network for trying things, since all
     keys come to lie in one place. All of it is there afterwards, or nothing.
 
-    hosts: "host:port" of each. The supply goes to the treasury, whose key is in v0. Raises as create_solo.
+    hosts: "host:port" of each. The supply goes to the treasury, whose key is in v0; allocations are what
+    others have beside it. Raises as create_solo.
     """
     with _made_whole(folder) as unfinished:
         stores = [Keystore(unfinished / f"v{index}" / KEYS) for index in range(len(hosts))]
@@ -160,7 +162,7 @@ def create_network(
                 Validator(f"v{index}", key.public_key, Stake(1), (host,) if host else ())
                 for index, (key, host) in enumerate(zip(keys, hosts, strict=True))
             ),
-            (Allocation(treasury.address, supply),),
+            (Allocation(treasury.address, supply), *allocations),
             tuple(modules),
             chain_params or ChainParams(),
             ledger_params or LedgerParams(),
@@ -168,6 +170,21 @@ def create_network(
         for index, key in enumerate(keys):
             complete(Home(unfinished / f"v{index}", genesis), key.public_key)
     return [Home(folder / f"v{index}", genesis) for index in range(len(hosts))]
+
+
+def create_node(
+    folder: Path, genesis: Genesis, key: tuple[Keystore, str] | None = None, password: str | None = None
+) -> Home:
+    """Make the folder of a node of a chain whose genesis is there. All of it is there afterwards, or nothing.
+
+    key: the node's, a keystore's by its name, which is copied as it is and must never have signed; None makes
+    a new one, with this password or none. Raises as create_solo.
+    """
+    with _made_whole(folder) as unfinished:
+        keystore = Keystore(unfinished / KEYS)
+        made = keystore.create(VALIDATOR, password) if key is None else keystore.add_copy(VALIDATOR, *key)
+        complete(Home(unfinished, genesis), made.public_key)  # it may come to issue, as an operator
+    return Home(folder, genesis)
 
 
 def complete(home: Home, validator: PublicKey | None) -> None:
@@ -208,8 +225,9 @@ def copy_home(home: Home, store: LmdbStore, target: Path) -> None:
     with _made_whole(target) as unfinished:
         store.backup(unfinished / DATA)
         shutil.copytree(home.folder / KEYS, unfinished / KEYS)
-        shutil.copyfile(home.folder / SIGN_STATE, unfinished / SIGN_STATE)
-        (unfinished / SIGN_STATE).chmod(0o600)
+        if (home.folder / SIGN_STATE).exists():  # a validator's
+            shutil.copyfile(home.folder / SIGN_STATE, unfinished / SIGN_STATE)
+            (unfinished / SIGN_STATE).chmod(0o600)
         shutil.copyfile(home.folder / GENESIS, unfinished / GENESIS)
         for path in sorted(unfinished.rglob("*")):
             _sync(path)

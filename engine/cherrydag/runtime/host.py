@@ -36,6 +36,8 @@ from cherrydag.primitives import Digest, Peer, TimestampMs
 from cherrydag.refs import AnyRef
 from cherrydag.runtime.books import Books, Executed
 from cherrydag.runtime.clock import Clock
+from cherrydag.runtime.events import Tell, tell_nobody
+from cherrydag.runtime.issuers import set_issuers, update_issuers
 from cherrydag.runtime.marking import Marking
 from cherrydag.runtime.verification import Verifier
 from cherrydag.storage.lmdb import LmdbStore
@@ -134,7 +136,11 @@ class Host:
         self.books = books
         self.stats = HostStats()
         self.certificate: CheckpointCertificate | None = None
+        self.agreed: CheckpointCertificate | None = None
+        """The last one that is of our state."""
         self.diverged: Diverged | None = None
+        self.tell: Tell = tell_nobody
+        self.on_diverged: Callable[[Diverged], None] = lambda found: None  # noqa: ARG005 - who keeps evidence
         self._verifier = verifier
         self._network = network
         self._listener = listener
@@ -142,7 +148,7 @@ class Host:
         self._issued = issued
         self._marking = marking
         self._marking.attach(self._on_marked)
-        self._me = node.me
+        self.after_step: Callable[[], None] = lambda: None
         self._loop = asyncio.get_running_loop()
         self._perform: dict[type, Callable[[Any], None]] = {
             Persist: self._persist,
@@ -175,6 +181,7 @@ class Host:
         self._is_running = True
         self._loop.add_reader(self.store.fileno(), self._on_store)
         self._look_at_clock()
+        set_issuers(self.node, self.books.bonds())
         self.step(self.node.start, self._clock.now_ms(), self.books.commit_index)
 
     def stop(self) -> None:
@@ -224,6 +231,7 @@ class Host:
                 if handler is not None:
                     handler(effect)
             self._arm()
+            self.after_step()
         except Exception as error:  # noqa: BLE001 - the loop's edge: the host stops and says why
             self.fail(error)
 
@@ -242,7 +250,7 @@ class Host:
 
     def _persist(self, effect: Persist) -> None:
         for vertex in effect.vertices:
-            if isinstance(vertex, ValidatorVertex) and vertex.author == self._me:
+            if self._marking.is_ours(vertex):
                 self.remember(vertex.digest, self._issued(vertex.payload.root) or b"")
                 self._marking.expect(effect.ticket, vertex)
         self._unwritten.append(effect)
@@ -314,6 +322,7 @@ class Host:
         commit = sub_dag.commit
         try:
             executed = self.books.apply(sub_dag, [self._ids.pop(ref.digest, None) for ref in commit.vertices])
+            update_issuers(self.node, executed.result)
             self._listener.on_executed(executed)
         except Exception as error:  # noqa: BLE001 - the loop's edge
             self.fail(error)
@@ -324,6 +333,8 @@ class Host:
         if self._is_executing:
             self._loop.call_soon(self._execute_next)
         self.step(self.node.on_executed, commit.index, executed.state_root, self._clock.now_ms())
+        if executed.state_root is not None:
+            self._agree()
 
     def _lose(self, effect: Lost) -> None:
         self.stats.lost += len(effect.vertices)
@@ -334,16 +345,36 @@ class Host:
     def _report(self, effect: Report) -> None:
         self.stats.equivocations += 1
         self.stats.reports.append(effect)
+        self.tell("equivocation", first=str(effect.first.ref), second=str(effect.second.ref))
 
     def _penalise(self, effect: Penalise) -> None:
         self.stats.penalties += 1
         self._network.penalise(effect.peer, effect.code, effect.reason)
 
     def _certify(self, effect: Certified) -> None:
+        if self.diverged is not None:  # it would prove a state that is not ours
+            return
         self.certificate = effect.certificate
+        checkpoint = effect.certificate.checkpoint
+        self.tell("checkpoint_certified", commit=checkpoint.index, state_root=checkpoint.state_root)
+        self._agree()
+
+    def _agree(self) -> None:
+        found, own = self.certificate, self.node.engine.checkpoints.own
+        if found is not None and own.get(found.checkpoint.index) == found.checkpoint:
+            self.agreed = found
 
     def _diverge(self, effect: Diverged) -> None:
+        """Nothing is signed any more. What a quorum has signed proves nothing of our state."""
         self.diverged = effect
+        self.certificate = self.agreed
+        self.tell(
+            "diverged",
+            commit=effect.own.index,
+            own_root=effect.own.state_root,
+            certified_root=effect.certificate.checkpoint.state_root,
+        )
+        self.on_diverged(effect)
 
     # Time
 

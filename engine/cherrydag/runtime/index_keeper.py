@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 
 from cherrydag.address import addresses_of
 from cherrydag.crypto import DIGEST_BYTES
@@ -27,7 +28,7 @@ ACCOUNTS: Final = "accounts"
 _COPIES: Final = 16
 
 _IS_CHARGED: Final = np.isin(np.arange(256), CHARGED)
-_ZERO_KEY: Final = np.frombuffer(ZERO_ADDRESS[:KEY_BYTES], np.uint8)
+_ZERO_KEY: Final = np.frombuffer(ZERO_ADDRESS[:KEY_BYTES], np.uint64).reshape(1, -1)
 
 
 class Place(NamedTuple):
@@ -75,11 +76,11 @@ class IndexKeeper:
         charged = _IS_CHARGED[of_row]
         if not charged.all():
             records, places = records[charged], places[charged]
-        senders = addresses_of(np.ascontiguousarray(records["sender"]))[:, :KEY_BYTES]
-        recipients = records["recipient"][:, :KEY_BYTES]
-        is_other = (recipients != senders).any(axis=1) & (recipients != _ZERO_KEY).any(axis=1)
+        senders = _keys(addresses_of(np.ascontiguousarray(records["sender"])))
+        recipients = _keys(records["recipient"])
+        is_other = _differ(recipients, senders) & _differ(recipients, _ZERO_KEY)
         both = np.concatenate([senders, recipients[is_other]])
-        self._put(ACCOUNTS, both, np.concatenate([places, places[is_other]]))
+        self._put(ACCOUNTS, both.view(np.uint8), np.concatenate([places, places[is_other]]))
 
     def find(self, transaction_id: Digest) -> Iterator[Place]:
         """Where the transaction and copies of it stand, first to last."""
@@ -161,6 +162,17 @@ class IndexKeeper:
         if not self._unsealed and self._on_sealed is not None:
             on_sealed, self._on_sealed = self._on_sealed, None
             on_sealed(self._sealed)
+
+
+def _keys(addresses: Octets) -> Words:
+    """The keys of n addresses, two words each: words compare several times as fast as bytes."""
+    return np.ascontiguousarray(addresses[:, :KEY_BYTES]).view(np.uint64)
+
+
+def _differ(keys: Words, others: Words) -> npt.NDArray[np.bool_]:
+    """Which of n keys are not the other one, or not the n others."""
+    found: npt.NDArray[np.bool_] = (keys[:, 0] != others[:, 0]) | (keys[:, 1] != others[:, 1])
+    return found
 
 
 def _joined(parts: Sequence[Records]) -> Records:

@@ -1,5 +1,7 @@
 """The sign mark, kept up beside the loop: a durable write is told to the node once its mark is durable too.
 
+A validator's mark is its round, an operator's its seq: nobody may see a vertex of ours that is not marked.
+
 The core records the mark itself where it is behind; here it is made sure that it never is, since an fdatasync
 on the loop's thread would hold up everybody for milliseconds.
 """
@@ -10,23 +12,34 @@ from functools import partial
 
 from cherrydag.chain import Chain
 from cherrydag.consensus.effects import Ticket
+from cherrydag.consensus.issuing import mark_of
 from cherrydag.consensus.ports import SignMark, SignState
+from cherrydag.primitives import PublicKey, ValidatorIndex
 from cherrydag.runtime.background import Background
-from cherrydag.vertex import ValidatorVertex
+from cherrydag.vertex import OperatorVertex, Vertex
 
 
 class Marking:
     """Between the store and the node. One mark is under way at a time, and it covers all that is durable.
 
     background: a thread of its own, so that no file of a checkpoint is in front. Nobody else uses sign_state
-    while a mark is under way.
+    while a mark is under way. me, operator: whose vertices are ours, one of them at most.
     """
 
-    def __init__(self, sign_state: SignState, chain: Chain, background: Background) -> None:
+    def __init__(
+        self,
+        sign_state: SignState,
+        chain: Chain,
+        background: Background,
+        me: ValidatorIndex | None,
+        operator: PublicKey | None = None,
+    ) -> None:
         self._sign_state = sign_state
         self._chain = chain
         self._background = background
-        self._expected: deque[tuple[Ticket, ValidatorVertex]] = deque()
+        self._me = me
+        self._operator = operator
+        self._expected: deque[tuple[Ticket, Vertex]] = deque()
         self._durable = Ticket(0)
         self._is_busy = False
 
@@ -34,7 +47,13 @@ class Marking:
         """Who is told of tickets that are durable and marked."""
         self._tell = tell
 
-    def expect(self, ticket: Ticket, vertex: ValidatorVertex) -> None:
+    def is_ours(self, vertex: Vertex) -> bool:
+        """Whether this vertex is of this node."""
+        if isinstance(vertex, OperatorVertex):
+            return vertex.issuer == self._operator
+        return vertex.author == self._me
+
+    def expect(self, ticket: Ticket, vertex: Vertex) -> None:
         """A vertex of ours is in this write: it must be marked before it leaves."""
         self._expected.append((ticket, vertex))
 
@@ -52,7 +71,10 @@ class Marking:
             self._tell(ticket)
             return
         self._is_busy = True
-        mark = SignMark(newest.round, newest.signing_digest(self._chain))
+        if isinstance(newest, OperatorVertex):
+            mark = mark_of(newest)
+        else:
+            mark = SignMark(newest.round, newest.signing_digest(self._chain))
         self._background.submit(partial(self._record, mark), partial(self._recorded, ticket))
 
     def _record(self, mark: SignMark) -> None:

@@ -3,17 +3,23 @@
 import asyncio
 import gc
 import os
+import platform
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
+from cherrydag import __version__, crypto
 from cherrydag.commit import Checkpoint, CheckpointCertificate, CheckpointSignature
+from cherrydag.consensus.effects import Diverged
+from cherrydag.consensus.issuing import IssueTiming, Issuing
 from cherrydag.consensus.ports import SignMark, SignState
 from cherrydag.consensus.timing import Timing
-from cherrydag.errors import Closed, ConfigError, invariant
+from cherrydag.errors import Closed, ConfigError, Rejected, invariant
 from cherrydag.execution.catalogue import modules_of
 from cherrydag.execution.module import ModuleRegistry
+from cherrydag.gossip.spread import SpreadLimits
 from cherrydag.mempool import Mempool, MempoolLimits, MempoolSource
 from cherrydag.node import Node, NodeConfig
 from cherrydag.primitives import ValidatorIndex
@@ -21,15 +27,18 @@ from cherrydag.runtime.background import Background
 from cherrydag.runtime.books import Books
 from cherrydag.runtime.checkpointing import TRANSACTIONS, Checkpointing
 from cherrydag.runtime.clock import Clock
+from cherrydag.runtime.events import Tell, tell_nobody
 from cherrydag.runtime.home import VALIDATOR, Home, copy_home
 from cherrydag.runtime.host import Host, Network, NoPeers
+from cherrydag.runtime.issuer import Issuer
 from cherrydag.runtime.lookups import Lookups
 from cherrydag.runtime.marking import Marking
+from cherrydag.runtime.marks import divergence_in, write_divergence
 from cherrydag.runtime.restoring import restore
 from cherrydag.runtime.service import Service, ServiceLimits
 from cherrydag.runtime.verification import Verifier
 from cherrydag.runtime.workers import WorkerPool
-from cherrydag.signing import ValidatorSigner
+from cherrydag.signing import KeyPair, ValidatorSigner
 from cherrydag.storage.generation import DERIVED
 from cherrydag.storage.lmdb import LmdbStore
 from cherrydag.storage.schema import Identity
@@ -38,6 +47,10 @@ from cherrydag.verify import EpochRules
 
 _SEED_BYTES: Final = 16
 _REPLAY_TURNS: Final = 8  # commits between two turns of the loop
+_NEVER: Final = 1 << 62  # transactions
+
+DIVERGED: Final = "diverged"
+"""The code of a node whose state is not what a quorum has signed."""
 
 
 class NeverSigned:
@@ -61,7 +74,9 @@ class LedgerOptions:
     """How a ledger runs; none of it is a rule of its chain.
 
     verify_threads: native workers; 0: one less than there are cores, two at least. checkpoint_transactions:
-    between two checkpoints on disk: a restart replays as many at most.
+    between two checkpoints on disk: a restart replays as many at most. signs: False for a node that only
+    follows, whatever its key is. issues: a node that is no validator issues operators' vertices with its key;
+    without it, it takes no transactions.
     """
 
     verify_threads: int = 0
@@ -70,13 +85,29 @@ class LedgerOptions:
     store: StoreOptions = field(default_factory=StoreOptions)
     timing: Timing = field(default_factory=Timing)
     service: ServiceLimits = field(default_factory=ServiceLimits)
+    signs: bool = True
+    issues: bool = False
+    issue_timing: IssueTiming = field(default_factory=IssueTiming)
+
+
+class Freeze(NamedTuple):
+    """Why a ledger is only to be read: it signs, sequences and executes nothing, and meets no peer. code:
+    stable. until: the last commit whose state is told; None: the last one whose outcome is stored."""
+
+    code: str
+    words: str
+    until: int | None = None
 
 
 class Running:
-    """A ledger that is open. notes: what of its derived state could not be used at the start, and why."""
+    """A ledger that is open. notes: what of its derived state could not be used at the start, and why.
+    freeze: why it is only to be read, None if it lives. refusals: why it takes no transactions, words by
+    code."""
 
-    def __init__(self, home: Home) -> None:
+    def __init__(self, home: Home, freeze: Freeze | None = None) -> None:
         self.home = home
+        self.freeze = freeze
+        self.refusals: dict[str, str] = {} if freeze is None else {freeze.code: freeze.words}
         self.notes: tuple[str, ...] = ()
         self.replayed = 0
         self.background: Background
@@ -152,37 +183,58 @@ async def open_ledger(
     options: LedgerOptions | None = None,
     network: Network | None = None,
     progress: Progress | None = None,
+    key: KeyPair | None = None,
+    freeze: Freeze | None = None,
+    tell: Tell = tell_nobody,
 ) -> Running:
     """Open the ledger in a home: recover, replay what no checkpoint has, begin.
 
+    key: the node's; None: the one in the home, which has no password. freeze: why it is only to be read; a
+    divergence that is not cleared is a reason in any case. tell: of what happens to it.
     Raises StorageError if the log cannot be trusted, ConfigError if keys or genesis do not fit.
     """
-    running = Running(home)
+    running = Running(home, _freeze_in(home) or freeze)
     try:
-        await _open(running, options or LedgerOptions(), network or NoPeers(), progress)
+        await _open(running, options or LedgerOptions(), network or NoPeers(), progress, key, tell)
     except BaseException:
         await running.close()
         raise
     return running
 
 
+def _freeze_in(home: Home) -> Freeze | None:
+    """What a divergence has left: the state that a quorum has signed is told, and nothing else is done."""
+    found = divergence_in(home.folder)
+    if found is None:
+        return None
+    words = f"its state at commit {found.commit_index} is not what a quorum has signed: {found.path.name}"
+    return Freeze(DIVERGED, words, found.served_index)
+
+
 async def _open(
-    running: Running, options: LedgerOptions, network: Network, progress: Progress | None
+    running: Running,
+    options: LedgerOptions,
+    network: Network,
+    progress: Progress | None,
+    key: KeyPair | None,
+    tell: Tell,
 ) -> None:
     home, genesis = running.home, running.home.genesis
     chain, committee = genesis.chain(), genesis.committee()
-    registry = ModuleRegistry(modules_of(genesis.modules))
+    registry = ModuleRegistry(modules_of(genesis.modules, chain))
     fee_min = genesis.ledger_params.fee_min
     rules = EpochRules.of(chain, committee, kinds=registry.kinds, fee_min=fee_min)
     identity = Identity(genesis.digest, committee.epoch)
     loop = asyncio.get_running_loop()
     seed = os.urandom(_SEED_BYTES)
 
-    signer = ValidatorSigner(home.key(VALIDATOR))
+    signer = ValidatorSigner(key or home.key(VALIDATOR))
     keys = [member.public_key for member in committee.members]
-    me = ValidatorIndex(keys.index(signer.public_key)) if signer.public_key in keys else None
+    is_member = signer.public_key in keys and options.signs and running.freeze is None
+    me = ValidatorIndex(keys.index(signer.public_key)) if is_member else None
     sign_state: SignState = NeverSigned()
-    if me is not None:
+    operator = signer.public_key if options.issues and me is None and running.freeze is None else None
+    if me is not None or operator is not None:
         sign_state = home.sign_state(signer.public_key)
         running.on_close(sign_state.close)
     store = running.store = LmdbStore(home.data, identity, options.store)
@@ -195,7 +247,12 @@ async def _open(
 
     last = store.last_commit()
     restored = restore(
-        genesis, lambda: modules_of(genesis.modules), seed, derived, last.index if last else 0, background
+        genesis,
+        lambda: modules_of(genesis.modules, chain),
+        seed,
+        derived,
+        last.index if last else 0,
+        background,
     )
     running.notes = restored.notes
     running.on_close(restored.indexes.close)
@@ -207,7 +264,7 @@ async def _open(
         restored.indexes,
         store,
         background,
-        options.checkpoint_transactions,
+        options.checkpoint_transactions if running.freeze is None else _NEVER,
         restored.kept,
     )
     running.on_close(checkpointing.abandon)
@@ -222,7 +279,7 @@ async def _open(
     verifier = Verifier(rules, pool)
     mempool = Mempool(options.mempool, seed)
     source = MempoolSource(mempool, chain)
-    config = NodeConfig(rules, me, params, options.timing, os.urandom(_SEED_BYTES))
+    config = NodeConfig(rules, me, params, options.timing, os.urandom(_SEED_BYTES), spread=SpreadLimits())
     node = Node(config, signer, sign_state, source, store)
 
     def certificate() -> CheckpointCertificate | None:
@@ -242,21 +299,69 @@ async def _open(
     running.on_close(service.close)
     marker = running.marker = Background(lambda: _call_soon(loop, running.collect))
     running.on_close(marker.close)
-    marking = Marking(sign_state, chain, marker)
+    marking = Marking(sign_state, chain, marker, me, operator)
+    clock = Clock()
+    issuer = None if operator is None else Issuer(operator, source, service, clock)
     host = running.host = Host(
-        node, store, books, verifier, network, service, Clock(), source.issued, marking
+        node, store, books, verifier, network, issuer or service, clock, source.issued, marking
     )
     running.on_close(host.stop)
+    if issuer is not None and operator is not None:
+        mark, timing = sign_state.load(), options.issue_timing
+        issuer.attach(host, Issuing(rules, node.engine, operator, signer, source, timing, mark))
+        service.check_admits = issuer.check
+        running.on_close(issuer.close)
+    elif me is None and running.freeze is None:
+        service.check_admits = _refuse_all
 
     running.lookups = Lookups(rules, accounts, books, store, certificate)
     service.attach(host, running.lookups)
-    host.start()
+    host.tell = tell
+    host.on_diverged = partial(_keep_evidence, running)
+    if running.freeze is None:
+        host.start()
+        if issuer is not None:
+            issuer.start(sign_state)
+
+
+def _refuse_all() -> None:
+    """An observer has nothing to put a transaction into, and forwards none."""
+    raise Rejected(
+        "node_issues_nothing",
+        "this node only follows and issues nothing: submit to a validator or an operator",
+    )
+
+
+def _keep_evidence(running: Running, found: Diverged) -> None:
+    """Write it down before anything else happens, so that no restart signs again."""
+    host = running.host
+    index, agreed = found.own.index, None if host is None else host.agreed
+    before = max(0, index - running.home.genesis.chain_params.checkpoint_commits)
+    served_index = before if agreed is None else agreed.checkpoint.index
+    facts = {
+        "validator": None if host is None else host.node.me,
+        "last_commit": running.books.commit_index,
+        "versions": {
+            "cherrydag": __version__,
+            "python": platform.python_version(),
+            "machine": platform.machine(),
+            "instructions": crypto.backend(),
+        },
+    }
+    kept = write_divergence(running.home.folder, found, served_index, facts)
+    running.refusals[DIVERGED] = (
+        f"its state at commit {index} is not what a quorum has signed: {kept.path.name}"
+    )
 
 
 async def _replay(running: Running, progress: Progress | None) -> None:
     """Execute what the log has beyond the checkpoint, turn by turn, so that the loop stays alive."""
     books, last = running.books, running.store.last_commit()
-    replayed: Iterator[int] = books.replay()
+    until = None
+    if running.freeze is not None:
+        stored = running.store.outcomes_bounds()
+        until = (stored[1] if stored else 0) if running.freeze.until is None else running.freeze.until
+    replayed: Iterator[int] = books.replay(until)
     for index in replayed:
         running.replayed += 1
         if running.replayed % _REPLAY_TURNS == 0:

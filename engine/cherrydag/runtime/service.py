@@ -5,7 +5,7 @@ transaction comes back through the tag that the mempool keeps with it. Reads are
 """
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final, NamedTuple, TypeAlias
 
@@ -36,10 +36,11 @@ from cherrydag.transaction import Bytes, Octets, Records, Words, check_records, 
 from cherrydag.verify import EpochRules
 from cherrydag.vertex import Vertex
 
-SLICE: Final = 4096
-"""Transactions of a submission that are checked and admitted at a time."""
+SLICE: Final = 8192
+"""Transactions of a submission that are checked and admitted at a time. A solo chain puts each slice into a
+vertex of its own, and the two rounds that commit it cost the same however full it is."""
 
-SLICES_AHEAD: Final = 4
+SLICES_AHEAD: Final = 2
 """Slices of one submission whose signatures are being checked at a time."""
 
 Mask: TypeAlias = npt.NDArray[np.bool_]
@@ -92,6 +93,8 @@ class Service:
         self._settled: dict[
             int, tuple[bytes, Words]
         ] = {}  # ids and tags of commits that are not executed yet
+        self.check_admits: Callable[[], None] = lambda: None
+        """Raises Rejected if this node takes no transactions at all."""
         self._progress: asyncio.Future[None] = self._loop.create_future()
         self._failure: BaseException | None = None
         self._sweeper: asyncio.TimerHandle | None = None
@@ -118,6 +121,7 @@ class Service:
         too many are open.
         """
         self._check_running()
+        self.check_admits()
         n = len(records)
         if n > ROWS_MAX:
             raise Rejected("submission_rows", f"submission: at most {ROWS_MAX} transactions, got {n}")
@@ -209,6 +213,8 @@ class Service:
 
     def _account(self, submission: Submission, number: int, item: _Slice, found: Octets, again: Mask) -> None:
         submission.codes[item.rows] = found
+        if found.max() <= AddStatus.REPLACED:
+            return
         twice = found == AddStatus.DUPLICATE
         for at in np.flatnonzero(twice).tolist():
             self._join(submission, number, int(item.rows[at]))

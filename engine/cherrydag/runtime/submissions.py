@@ -5,9 +5,10 @@ from collections.abc import Generator
 from concurrent.futures import Future
 from enum import IntEnum
 from itertools import pairwise
-from typing import Final
+from typing import Final, TypeAlias
 
 import numpy as np
+import numpy.typing as npt
 
 from cherrydag.crypto import DIGEST_BYTES
 from cherrydag.errors import Rejected
@@ -18,7 +19,11 @@ from cherrydag.transaction import Octets, RecordFault, Words
 ROWS_MAX: Final = 1 << 20
 """Most transactions of one submission."""
 
+Rows: TypeAlias = npt.NDArray[np.intp] | Words
+"""Numbers of rows. Those that arrays are indexed with more than once are intp, or each time converts them."""
+
 _ROW_BITS: Final = np.uint64(20)
+_SHORT_MAX: Final = 2**16 - 1
 _FAULT_BASE: Final = 64
 _FAULTS: Final = {fault.value: fault for fault in RecordFault}
 
@@ -132,19 +137,19 @@ class Submission:
 
     # For the ledger
 
-    def mark_refused(self, rows: Words, codes: Octets) -> None:
+    def mark_refused(self, rows: Rows, codes: Octets) -> None:
         """Rows by number, none marked before."""
         self.codes[rows] = codes
         self.phases[rows] = Phase.REFUSED
         self._close(len(rows), len(rows))
 
-    def mark_sequenced(self, rows: Words, places: Words) -> None:
+    def mark_sequenced(self, rows: Rows, places: Words) -> None:
         """Rows by number, each accepted until now."""
         self.phases[rows] = Phase.SEQUENCED
         self.places[rows] = places
         self._close(0, len(rows))
 
-    def mark_final(self, rows: Words, places: Words, statuses: Octets) -> None:
+    def mark_final(self, rows: Rows, places: Words, statuses: Octets) -> None:
         """Rows by number, accepted or sequenced until now."""
         fresh = int(np.count_nonzero(self.phases[rows] == Phase.ACCEPTED))
         self.phases[rows] = Phase.FINAL
@@ -152,7 +157,7 @@ class Submission:
         self.statuses[rows] = statuses
         self._close(len(rows), fresh)
 
-    def mark_dropped(self, rows: Words) -> None:
+    def mark_dropped(self, rows: Rows) -> None:
         """Rows by number, accepted until now."""
         self.phases[rows] = Phase.DROPPED
         self._close(len(rows), len(rows))
@@ -253,13 +258,17 @@ class Tracker:
         if submission is not None and submission.is_settled:
             del self._open[number]
 
-    def _groups(self, tags: Words) -> list[tuple[int, Words, Words]]:
+    def _groups(self, tags: Words) -> list[tuple[int, Rows, Rows]]:
         """(number, its rows, where they stand in tags) of each open submission that has any."""
-        at = np.flatnonzero(tags).astype(np.uint64)
+        at = np.flatnonzero(tags)
         if not at.size:
             return []
-        numbers, rows = tags[at] >> _ROW_BITS, tags[at] & np.uint64(ROWS_MAX - 1)
-        order = np.argsort(numbers, kind="stable")
+        tags = tags if at.size == len(tags) else tags[at]
+        numbers, rows = tags >> _ROW_BITS, (tags & np.uint64(ROWS_MAX - 1)).astype(np.intp)
+        since_first = numbers - numbers.min()
+        if since_first.max() <= _SHORT_MAX:
+            since_first = since_first.astype(np.uint16)  # which is sorted in one pass
+        order = np.argsort(since_first, kind="stable")
         at, rows, numbers = at[order], rows[order], numbers[order]
         cuts = [0, *(np.flatnonzero(numbers[1:] != numbers[:-1]) + 1).tolist(), len(numbers)]
         found = [(int(numbers[a]), rows[a:b], at[a:b]) for a, b in pairwise(cuts)]

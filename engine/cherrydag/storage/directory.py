@@ -15,7 +15,7 @@ from pathlib import Path
 from struct import Struct
 from typing import Final
 
-from cherrydag.errors import StorageError
+from cherrydag.errors import InUse, StorageError
 
 LEDGER: Final = "ledger"
 DATA: Final = "data.mdb"
@@ -26,7 +26,7 @@ _META_FLAG, _MAGIC, _VERSION = 0x08, 0xBEEFC0DE, 1
 
 
 class FolderLock:
-    """Holds a folder for this process until `release`, or until nothing refers to it. StorageError if another
+    """Holds a folder for this process until `release`, or until nothing refers to it. InUse if another
     process has it."""
 
     __slots__ = ("_descriptor",)
@@ -41,7 +41,7 @@ class FolderLock:
         except BlockingIOError:
             owner = os.pread(self._descriptor, 32, 0).decode(errors="replace").strip() or "unknown"
             self.release()
-            raise StorageError(f"{folder} is in use by process {owner}") from None
+            raise InUse(f"{folder} is in use by process {owner}") from None
         os.ftruncate(self._descriptor, 0)
         os.pwrite(self._descriptor, f"{os.getpid()}\n".encode(), 0)
 

@@ -26,10 +26,11 @@ def open_ledger(folder: Path, identity: Identity, options: StoreOptions) -> nati
     """The database in the folder, made if there is none. StorageError if it is cut off, or preflight refuses
     it, or it is not this chain's and epoch's, or of another schema."""
     ledger = folder / LEDGER
-    if not ledger.is_dir():
+    is_new = not ledger.is_dir()
+    if is_new:
         make_ledger(folder, lambda unfinished: _create(unfinished, identity))
     check_size(ledger)
-    if options.preflight:
+    if options.preflight and not is_new:
         run_preflight(folder)
     check_schema(ledger)
     opened = native.Store(

@@ -14,7 +14,7 @@ from typing import Final, NamedTuple
 
 from cherrydag import crypto
 from cherrydag.consensus.ports import SignMark
-from cherrydag.errors import Closed, ShapeError, StorageError, invariant
+from cherrydag.errors import Closed, InUse, ShapeError, StorageError, invariant
 from cherrydag.primitives import Digest, Epoch, PublicKey, Round
 from cherrydag.storage.private_file import folder_to_oneself, open_private, write_private
 
@@ -59,8 +59,8 @@ class SignStateFile:
 
     create: make the file if it is missing, which says that the key has never signed. An existing one is
     opened either way. A file of an earlier epoch goes on to be the later epoch's, never back.
-    Raises StorageError if the file is missing, damaged, in use, or another key's, chain's or later epoch's;
-    ConfigError if others than its owner may read or write it.
+    Raises InUse if another process has it; StorageError if it is missing, damaged, or another key's, chain's
+    or later epoch's; ConfigError if others than its owner may read or write it.
     """
 
     __slots__ = ("_descriptor", "_key", "_last", "_path", "_process", "has_damaged_slot")
@@ -154,7 +154,7 @@ class SignStateFile:
         try:
             fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise StorageError(f"{self._path} is in use: another process signs with this key") from None
+            raise InUse(f"{self._path} is in use: another process signs with this key") from None
         self._check_in_place()
 
     def _check_in_place(self) -> None:

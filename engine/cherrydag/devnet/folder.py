@@ -1,0 +1,242 @@
+"""The folder of a devnet: the homes of its nodes, keys with coins, and which ports are whose.
+
+devnet.json     nodes, ports, the load's accounts; written last, so it says that all is there
+v0, v1, ...     homes of the validators, ob0, ... of observers; each with a config.toml that is yours to edit
+keys/           "user", whose coins are for whoever tries things, and "probe", which measures finality
+logs/           what each node says, appended to by every run
+"""
+
+import json
+import secrets
+import socket
+from collections.abc import Collection
+from dataclasses import dataclass
+from itertools import count, islice
+from pathlib import Path
+from typing import Final, NamedTuple
+
+from cherrydag.address import address_of, encode_address
+from cherrydag.consensus.main_chain import ChainParams
+from cherrydag.errors import ConfigError
+from cherrydag.genesis import Allocation, LedgerParams
+from cherrydag.keystore import Keystore
+from cherrydag.primitives import Amount, TimestampMs
+from cherrydag.runtime.home import COIN, KEYS, TREASURY, VALIDATOR, Home, complete, create_network
+from cherrydag.signing import SEED_BYTES, KeyPair, generate_keypair
+from cherrydag.workload import WorkloadSpec
+
+FACTS: Final = "devnet.json"
+LOGS: Final = "logs"
+USER: Final = "user"
+PROBE: Final = "probe"
+
+HOST: Final = "127.0.0.1"
+API_PORT: Final = 8645
+"""The first node's, if it is free."""
+
+FUNDS: Final = Amount(10**6 * COIN)
+"""What each key and each of the load's accounts begins with."""
+
+LOAD_ACCOUNTS: Final = 512
+
+MODULES: Final = ("anchor", "assets", "multisig")
+
+CHECKPOINT_COMMITS: Final = 16
+"""Commits between two checkpoints: about a second, so that proofs are there at once."""
+
+TREE_DEPTH: Final = 16
+"""Of the state's trees: of deeper ones the load's few accounts touch a page for nearly every node."""
+
+NODES_MAX: Final = 64
+
+_VERSION: Final = 1
+_CONFIG: Final = "config.toml"
+_PORTS_FROM: Final = 20_000
+"""Peers' ports are looked for from here on, below those that the system hands out."""
+
+_DRAIN_MS: Final = 500
+"""All nodes stop at a time, so what one of them waits for may never come."""
+
+_MEMPOOL: Final = {"transactions_max": 1 << 16, "recent_max": 1 << 16}
+"""A quarter of a node's own limits: its indexes are touched at the start, and nobody here sends that much."""
+
+
+class DevnetNode(NamedTuple):
+    """One node. folder: its home; log: where it writes."""
+
+    name: str
+    folder: Path
+    log: Path
+    peers_port: int
+    api_port: int
+
+    @property
+    def peers(self) -> str:
+        """Where it listens for peers."""
+        return f"{HOST}:{self.peers_port}"
+
+    @property
+    def api(self) -> str:
+        """Where it listens for clients."""
+        return f"{HOST}:{self.api_port}"
+
+    @property
+    def url(self) -> str:
+        """Its API's."""
+        return f"http://{self.api}"
+
+
+@dataclass(frozen=True, slots=True)
+class DevnetSpec:
+    """What to make. validators: they alone are the committee; observers follow. api_port: of the first node,
+    where it and the next ones are free, else the next free ones. Raises ConfigError out of bounds."""
+
+    validators: int = 4
+    observers: int = 0
+    api_port: int = API_PORT
+
+    def __post_init__(self) -> None:
+        if self.validators < 1 or self.observers < 0 or self.validators + self.observers > NODES_MAX:
+            raise ConfigError(
+                f"devnet: expected 1 to {NODES_MAX} nodes, one validator at least, got {self.validators} "
+                f"validators and {self.observers} observers"
+            )
+
+
+class Facts(NamedTuple):
+    """What devnet.json says. nodes: name, peers_port and api_port of each."""
+
+    nodes: tuple[tuple[str, int, int], ...]
+    load_seed: int
+    load_accounts: int
+
+
+@dataclass(frozen=True, slots=True)
+class Devnet:
+    """A devnet's folder, which exists and is complete."""
+
+    folder: Path
+    facts: Facts
+
+    @property
+    def nodes(self) -> list[DevnetNode]:
+        """Validators first, in the order of the committee."""
+        return [
+            DevnetNode(name, self.folder / name, self.log(name), peers, api)
+            for name, peers, api in self.facts.nodes
+        ]
+
+    def log(self, name: str) -> Path:
+        """Where a process writes."""
+        return self.folder / LOGS / f"{name}.log"
+
+    @property
+    def home(self) -> Home:
+        """Of the first node, with the genesis that all share."""
+        return Home.load(self.nodes[0].folder)
+
+    def key(self, name: str) -> KeyPair:
+        """One of the keys with coins."""
+        return Keystore(self.folder / KEYS).load(name, None)
+
+    def key_file(self, name: str) -> Path:
+        """Where it lies."""
+        return self.folder / KEYS / f"{name}.json"
+
+    def address(self, name: str) -> str:
+        """Its address, as text."""
+        return encode_address(address_of(self.key(name).public_key), self.home.genesis.network)
+
+    def load_spec(self) -> WorkloadSpec:
+        """The load's accounts."""
+        return WorkloadSpec(
+            seed=self.facts.load_seed,
+            accounts=self.facts.load_accounts,
+            transfers=0,
+            genesis_digest=self.home.genesis.digest,
+        )
+
+
+def is_devnet(folder: Path) -> bool:
+    """Whether a devnet's folder is there."""
+    return (folder / FACTS).is_file()
+
+
+def load_devnet(folder: Path) -> Devnet:
+    """The devnet in a folder. ConfigError if there is none, or one of its ports is taken."""
+    path = folder / FACTS
+    try:
+        form = json.loads(path.read_text())
+        if form["version"] != _VERSION:
+            raise ConfigError(f"{path}: version {form['version']}; this reads version {_VERSION}")
+        nodes = tuple((one["name"], one["peers_port"], one["api_port"]) for one in form["nodes"])
+        facts = Facts(nodes, form["load_seed"], form["load_accounts"])
+    except (OSError, ValueError, LookupError, TypeError) as error:
+        raise ConfigError(f"{path}: it is no devnet's: {error}") from error
+    for name, *ports in nodes:
+        for port in ports:
+            if not _is_free(port):
+                raise ConfigError(f"{name}: port {port} is taken; is this devnet running already?")
+    return Devnet(folder, facts)
+
+
+def create_devnet(folder: Path, spec: DevnetSpec, created_ms: TimestampMs) -> Devnet:
+    """Make a new one. ConfigError if the folder is there and not empty."""
+    names = [f"v{index}" for index in range(spec.validators)]
+    names += [f"ob{index}" for index in range(spec.observers)]
+    api_ports = free_ports(len(names), spec.api_port)
+    peers_ports = free_ports(len(names), _PORTS_FROM, api_ports)
+    load = WorkloadSpec(seed=secrets.randbits(63), accounts=LOAD_ACCOUNTS, transfers=0)
+    seeds = {name: secrets.token_bytes(SEED_BYTES) for name in (USER, PROBE)}
+    owners = [*(generate_keypair(seed) for seed in seeds.values()), *load.key_pairs()]
+    homes = create_network(
+        folder,
+        [f"{HOST}:{port}" for port in peers_ports[: spec.validators]],
+        created_ms=created_ms,
+        modules=MODULES,
+        chain_params=ChainParams(checkpoint_commits=CHECKPOINT_COMMITS),
+        ledger_params=LedgerParams(tree_depth=TREE_DEPTH),
+        allocations=[Allocation(address_of(key.public_key), FUNDS) for key in owners],
+    )
+    for name in names[spec.validators :]:
+        home = Home(folder / name, homes[0].genesis)
+        home.keystore.create(VALIDATOR, None)
+        complete(home, None)
+    for name, seed in seeds.items():
+        Keystore(folder / KEYS).add(name, seed, None)
+    (folder / LOGS).mkdir()
+    facts = Facts(tuple(zip(names, peers_ports, api_ports, strict=True)), load.seed, load.accounts)
+    made = Devnet(folder, facts)
+    for node in made.nodes:
+        (node.folder / _CONFIG).write_text(_config_text(node, has_faucet=node.name == names[0]))
+    form = {"version": _VERSION, **facts._asdict()}
+    form["nodes"] = [{"name": name, "peers_port": peers, "api_port": api} for name, peers, api in facts.nodes]
+    (folder / FACTS).write_text(json.dumps(form, indent=2) + "\n")
+    return made
+
+
+def free_ports(wanted: int, first: int, besides: Collection[int] = ()) -> list[int]:
+    """The lowest ports from `first` on that nobody listens on, and that are not among `besides`."""
+    found = islice((port for port in count(first) if port not in besides and _is_free(port)), wanted)
+    return list(found)
+
+
+def _is_free(port: int) -> bool:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((HOST, port))
+        except OverflowError:
+            raise ConfigError(f"ports: none is free below {port}") from None
+        except OSError:
+            return False
+    return True
+
+
+def _config_text(node: DevnetNode, *, has_faucet: bool) -> str:
+    lines = [f'[node]\nname = "{node.name}"\ndrain_ms = {_DRAIN_MS}\n', f'[peers]\nlisten = "{node.peers}"\n']
+    lines += [f'[api]\nlisten = "{node.api}"\n', '[log]\nformat = "text"\n']
+    lines += ["[mempool]", *(f"{name} = {value}" for name, value in _MEMPOOL.items()), ""]
+    if has_faucet:
+        lines += [f'[faucet]\nkey = "{TREASURY}"\n']
+    return "\n".join(lines)

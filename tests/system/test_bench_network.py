@@ -1,0 +1,92 @@
+"""The measurement of networks: one that it makes itself, and one that is there."""
+
+import asyncio
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from rpc_rig import api
+
+from cherrydag.bench.load import Second
+from cherrydag.bench.local_run import LocalSettings, loopback, run_local
+from cherrydag.bench.measurement import Result
+from cherrydag.bench.remote_run import RemoteSettings, run_remote
+from cherrydag.errors import ConfigError
+from cherrydag.primitives import TimestampMs
+from cherrydag.runtime.home import TREASURY, create_solo
+from cherrydag.signing import Progress
+
+ACCOUNTS = 400
+
+
+@contextmanager
+def no_bar(_: str) -> Iterator[Progress]:
+    yield lambda done, total: None
+
+
+def port() -> int:
+    """Of 200 that others are not likely to use at this time."""
+    return 20_000 + os.getpid() % 50 * 200
+
+
+def measure(folder: Path, **options: object) -> tuple[Result, list[int]]:
+    finals: list[int] = []
+
+    def tell(_: float, told: Sequence[Second]) -> None:
+        finals.append(sum(second.final for second in told))
+
+    settings = LocalSettings(
+        spec=loopback(4, ACCOUNTS, port()),
+        folder=folder / "run",
+        workloads=folder / "workloads",
+        **options,  # type: ignore[arg-type]
+    )
+    return run_local(settings, no_bar, tell), finals
+
+
+def test_a_network_of_processes_takes_a_load_and_agrees(tmp_path: Path) -> None:
+    told, finals = measure(tmp_path, transfers=4000, seconds=2.0, rate=2000.0, warm_up_s=0.5)
+    assert told.failures == []
+    assert told.transfers["offered"] == told.transfers["final"] == 4000
+    assert finals == sorted(finals)
+    assert set(told.cpu_us) == {"v0", "v1", "v2", "v3", "client0", "all"}
+    assert told.latency_ms["p50"] > 0 and told.commits_per_s > 0 and told.wire_bytes > 3 * 176
+
+
+@pytest.mark.slow
+def test_a_killed_validator_takes_no_transfer_with_it(tmp_path: Path) -> None:
+    told, _ = measure(tmp_path, transfers=1500, seconds=3.0, rate=500.0, warm_up_s=0.5, kills=((3, 1.5),))
+    assert told.failures == []
+    assert told.transfers["final"] == 1500
+    assert told.answers["disconnected"] > 0
+    assert "v3" not in told.cpu_us
+
+
+async def test_a_foreign_network_is_measured_with_one_key_of_it(tmp_path: Path) -> None:
+    home = create_solo(tmp_path / "solo", created_ms=TimestampMs(1_700_000_000_000))
+    async with api(home.folder) as node:
+        settings = RemoteSettings(
+            urls=(node.url,), payer=home.key(TREASURY), rate=500.0, seconds=1.0, accounts=150, warm_up_s=0.1
+        )
+        told = await asyncio.to_thread(run_remote, settings, no_bar, lambda _rate, _told: None)
+    assert told.failures == []
+    assert told.transfers["final"] == 500
+
+
+async def test_a_payer_without_coins_is_told_what_it_takes(tmp_path: Path) -> None:
+    home = create_solo(tmp_path / "solo", created_ms=TimestampMs(1_700_000_000_000))
+    async with api(home.folder) as node:
+        settings = RemoteSettings(
+            urls=(node.url,), payer=home.key("validator"), rate=100.0, seconds=1.0, accounts=10
+        )
+        with pytest.raises(ConfigError, match="the payer has 0"):
+            await asyncio.to_thread(run_remote, settings, no_bar, lambda _rate, _told: None)
+
+
+def test_a_taken_port_is_named() -> None:
+    import socket
+
+    with socket.create_server(("127.0.0.1", port())), pytest.raises(ConfigError, match=str(port())):
+        loopback(1, 2, port())

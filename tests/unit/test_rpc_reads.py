@@ -1,0 +1,163 @@
+"""Reads that come all at once leave the loop its turns: consensus goes first."""
+
+import asyncio
+import json
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from rpc_rig import api
+
+from cherrydag.address import Network
+from cherrydag.rpc.backend import READS_AT_ONCE
+from cherrydag.rpc.calls import Calls
+from cherrydag.rpc.limits import RpcLimits
+from cherrydag.rpc.methods import Method
+from cherrydag.rpc.turnstile import Turnstile
+
+ASK = json.dumps({"jsonrpc": "2.0", "id": 1, "method": "read"}).encode()
+SEND = json.dumps({"jsonrpc": "2.0", "id": 1, "method": "write"}).encode()
+
+
+class Desk:
+    """A table of two methods that note in which turn of the loop they run."""
+
+    def __init__(self) -> None:
+        self.turn = 0
+        self.ran: list[int] = []
+        backend: Any = SimpleNamespace(
+            limits=RpcLimits(),
+            lag=SimpleNamespace(lag_ms=0),
+            network=Network.DEV,
+            check_running=lambda: None,
+            reads=Turnstile(READS_AT_ONCE),
+        )
+        methods = {
+            "read": Method("read", "", (), "", self.run),
+            "write": Method("write", "", (), "", self.run, is_read=False),
+        }
+        self.calls = Calls(backend, methods)
+
+    def run(self, _: object) -> int:
+        self.ran.append(self.turn)
+        return self.turn
+
+    async def answer_all(self, bodies: list[bytes]) -> int:
+        """Most calls of one turn, and every call is answered."""
+        answering = asyncio.gather(*[self.calls.answer(body) for body in bodies])
+        while not answering.done():
+            await asyncio.sleep(0)
+            self.turn += 1
+        assert len(answering.result()) == len(self.ran) == len(bodies)
+        assert self.calls.open == 0
+        return max(map(self.ran.count, self.ran))
+
+
+@pytest.mark.parametrize("count", [READS_AT_ONCE - 1, READS_AT_ONCE, READS_AT_ONCE + 1, 64])
+async def test_so_many_reads_run_in_one_turn_of_the_loop_and_no_more(count: int) -> None:
+    assert await Desk().answer_all([ASK] * count) <= READS_AT_ONCE
+
+
+async def test_a_batch_of_reads_takes_its_turns_with_the_others() -> None:
+    batch = b"[" + b",".join([ASK] * 50) + b"]"
+    desk = Desk()
+    await asyncio.gather(*[desk.calls.answer(body) for body in [batch, ASK, batch]])
+    assert len(desk.ran) == 101
+
+
+async def test_submissions_do_not_wait_for_reads() -> None:
+    assert await Desk().answer_all([SEND] * 64) == 64
+
+
+async def test_a_read_that_is_cut_off_gives_its_place_back() -> None:
+    desk = Desk()
+    tasks = [asyncio.create_task(desk.calls.answer(ASK)) for _ in range(50)]
+    await asyncio.sleep(0)
+    for task in tasks[::2]:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+    desk.ran.clear()
+    assert await desk.answer_all([ASK] * 20) <= READS_AT_ONCE
+
+
+async def test_parts_of_a_long_read_take_their_turns_with_other_reads() -> None:
+    stile, ran, turn = Turnstile(2), [], 0
+
+    async def read(parts: int) -> None:
+        for _ in range(parts):
+            await stile.enter()
+            ran.append(turn)
+
+    reading = asyncio.gather(*[read(parts) for parts in (20, 1, 1, 20, 5)])
+    while not reading.done():
+        await asyncio.sleep(0)
+        turn += 1
+    assert len(ran) == 47 and max(map(ran.count, ran)) <= 2
+    assert len(stile) == 0
+
+
+async def test_who_comes_first_passes_first() -> None:
+    stile, order = Turnstile(1), []
+
+    async def read(name: int) -> None:
+        await stile.enter()
+        order.append(name)
+
+    await asyncio.gather(*[read(name) for name in range(20)])
+    assert order == list(range(20))
+
+
+async def test_commits_that_subscribers_catch_up_with_take_their_turns_too(tmp_path, monkeypatch) -> None:
+    async with api(tmp_path / "l") as node:
+        for nonce in range(5):
+            await (
+                await node.ledger.submit(node.transfers(node.ledger.treasury, bytes(20), 1, nonce))
+            ).final()
+        entered = 0
+        enter = node.server.backend.reads.enter
+
+        async def counted() -> None:
+            nonlocal entered
+            entered += 1
+            await enter()
+
+        monkeypatch.setattr(node.server.backend.reads, "enter", counted)
+        index = node.server.backend.commit_index
+        async with node.http.ws_connect(node.url + "/ws") as socket:
+            ask = {"jsonrpc": "2.0", "id": 1, "method": "subscribe_commits", "params": {"after": 0}}
+            await socket.send_json(ask)
+            for _ in range(1 + index):
+                await socket.receive_json(timeout=30)
+        assert index >= 5 and entered >= index
+
+
+class Watch:
+    """A clock in the test's hand, for the running loop."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.now_s = asyncio.get_running_loop().time()
+        monkeypatch.setattr(asyncio.get_running_loop(), "time", lambda: self.now_s)
+
+
+@pytest.mark.parametrize(("each_ms", "done"), [(999, 3), (1000, 2), (1001, 2), (2000, 1), (0, 5)])
+async def test_the_reads_of_a_batch_have_their_time_in_all(
+    each_ms: int, done: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    desk, watch = Desk(), Watch(monkeypatch)
+
+    def slow(_: object) -> int:
+        watch.now_s += each_ms / 1000
+        return 1
+
+    desk.calls._methods["read"] = Method("read", "", (), "", slow)  # type: ignore[index]
+    answers = json.loads(await desk.calls.answer(b"[" + b",".join([ASK] * 5 + [SEND]) + b"]") or b"")
+    assert [one.get("result") for one in answers] == [1] * done + [None] * (5 - done) + [0]
+    codes = {one["error"]["data"]["code"] for one in answers if "error" in one}
+    assert codes == ({"batch_read_ms"} if done < 5 else set())
+
+
+async def test_a_batch_whose_answer_is_full_does_no_more_work() -> None:
+    desk = Desk()
+    desk.calls._backend.limits = RpcLimits(response_bytes=2 + 2 * 41)  # type: ignore[misc]
+    await desk.calls.answer(b"[" + b",".join([ASK] * 50) + b"]")
+    assert len(desk.ran) <= 2
