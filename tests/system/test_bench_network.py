@@ -52,7 +52,7 @@ def test_a_network_of_processes_takes_a_load_and_agrees(tmp_path: Path) -> None:
     assert told.transfers["offered"] == told.transfers["final"] == 4000
     assert finals == sorted(finals)
     assert set(told.cpu_us) == {"v0", "v1", "v2", "v3", "client0", "all"}
-    assert told.latency_ms["p50"] > 0 and told.commits_per_s > 0 and told.wire_bytes > 3 * 176
+    assert told.latency_ms["p50"] > 0 and told.commits_per_s > 0 and told.wire_bytes > 176
 
 
 @pytest.mark.slow

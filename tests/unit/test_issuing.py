@@ -143,7 +143,7 @@ def test_nothing_is_issued_before_there_are_parents() -> None:
 
 
 def test_a_vertex_is_anchored_near_the_clock_though_all_tips_are_old() -> None:
-    operator = desk(2)
+    operator = desk(2, timing=IssueTiming(parents=2))
     lone = [FORGE.operator(number, FORGE.rounds(1)[0][:2]) for number in range(2, 40)]
     for vertex in lone:
         operator.engine.set_issuer(vertex.issuer, 1, 5)

@@ -108,10 +108,14 @@ class Network:
         created_ms = TimestampMs(int(time.time() * 1000))
         self.homes = create_network(folder / "homes", hosts, created_ms=created_ms)
         self.processes: dict[int, subprocess.Popen[bytes]] = {}
-        for node in range(nodes):
-            self.start(node)
-        for node in range(nodes):
-            wait_until_answered(f"http://127.0.0.1:{self._apis[node]}/readyz", self.processes[node])
+        try:
+            for node in range(nodes):
+                self.start(node)
+            for node in range(nodes):
+                wait_until_answered(f"http://127.0.0.1:{self._apis[node]}/readyz", self.processes[node])
+        except BaseException:
+            stop(list(self.processes.values()))
+            raise
 
     @property
     def site(self) -> Site:

@@ -333,7 +333,7 @@ def _now_us() -> int:
 
 
 def _push_limits(own: PublicKey, validators: Mapping[PublicKey, ValidatorIndex]) -> PushLimits:
-    """A node that is no validator may get all vertices by any link; to a validator others bring operators'."""
+    """A node that is no validator may get all vertices by any link; a validator gets operators' by others."""
     rate = PushLimits().validator_rate
     if own not in validators:
         rate *= max(1, len(validators))
