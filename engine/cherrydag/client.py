@@ -13,7 +13,6 @@ Client is for threads and scripts, AsyncClient for an event loop; the verbs are 
 import asyncio
 import threading
 from collections.abc import AsyncGenerator, Coroutine, Iterator
-from struct import Struct
 from typing import Any, Final, Self, TypeVar
 
 import numpy as np
@@ -21,13 +20,14 @@ import numpy as np
 from cherrydag.address import Network, address_of, decode_address, encode_address
 from cherrydag.chain import Chain
 from cherrydag.errors import Closed, ConfigError, PeerFault, ShapeError
-from cherrydag.execution.accounts import NATIVE, Line, account_key
+from cherrydag.execution.accounts import NATIVE, account_key
+from cherrydag.execution.body import ZERO_ADDRESS
 from cherrydag.genesis import Genesis, decode_genesis
 from cherrydag.inclusion import InclusionProof, verify_inclusion
 from cherrydag.ledger import AccountView, LedgerStatus, Owner
 from cherrydag.params import ADDRESS_BYTES, FEE_MIN, VALID_FOREVER
 from cherrydag.payload import body_offsets
-from cherrydag.primitives import Address, Amount, Digest
+from cherrydag.primitives import Address, Amount
 from cherrydag.rpc import readings
 from cherrydag.rpc.link import Link, RemoteCommit
 from cherrydag.rpc.remote_submission import RemoteSubmission
@@ -40,7 +40,6 @@ from cherrydag.verify import EpochRules, verify_certificate
 
 _Result = TypeVar("_Result")
 
-_LINE: Final = Struct("<16sQQI")  # an account's value in the state: ENTRY_BYTES of execution.accounts
 _WINDOW_PAUSE_S: Final = 0.05
 
 
@@ -73,7 +72,7 @@ class AsyncClient:
         """Ask once which chain this is."""
         if self._chain is None:
             info = await self._link.call("ledger_info")
-            digest, network = _identity(info)
+            digest, network = readings.identity_of(info)
             if self._pinned is not None and digest != self._pinned:
                 raise ConfigError(
                     f"genesis_digest: expected {self._pinned.hex()}, the node's is {digest.hex()}"
@@ -130,7 +129,7 @@ class AsyncClient:
         nonce: None takes the lowest one that is neither used nor given out by this client; there is a wait
         if all 64 that may be under way are.
         """
-        chain = await self.connect()
+        await self.connect()
         record = build_transfers(
             senders=key.public_key,
             recipients=self._address(to),
@@ -140,10 +139,45 @@ class AsyncClient:
             asset=asset,
             valid_until=valid_until,
         )
-        sender = address_of(key.public_key)
+        return await self._hand_in(key, record, b"", nonce)
+
+    async def operate(
+        self,
+        key: KeyPair,
+        kind: int,
+        body: bytes = b"",
+        *,
+        asset: int = NATIVE,
+        amount: int = 0,
+        recipient: Owner = ZERO_ADDRESS,
+        fee: int = FEE_MIN,
+        nonce: int | None = None,
+        valid_until: int = VALID_FOREVER,
+    ) -> RemoteSubmission:
+        """Sign and hand in one operation of a module, as Ledger.operate; the nonce as for transfer."""
+        await self.connect()
+        record = build_transfers(
+            senders=key.public_key,
+            recipients=self._address(recipient),
+            amounts=amount,
+            nonces=0,
+            fee=fee,
+            asset=asset,
+            valid_until=valid_until,
+        )
+        record["kind"], record["body_size"] = kind, len(body)
+        return await self._hand_in(key, record, body, nonce)
+
+    async def _hand_in(
+        self, key: KeyPair, record: Records, body: bytes, nonce: int | None
+    ) -> RemoteSubmission:
+        chain, sender = await self.connect(), address_of(key.public_key)
         record["nonce"] = taken = await self._take_nonce(sender) if nonce is None else nonce
-        sign_records(record, chain.transaction_key, [key], np.zeros(1, int))
-        submission = await self.submit(record)
+        offsets = body_offsets(record, len(body))
+        sign_records(
+            record, chain.transaction_key, [key], np.zeros(1, int), bodies=body, body_offsets=offsets
+        )
+        submission = await self.submit(record, body)
         if submission.phases[0] == Phase.REFUSED:
             if nonce is None and self._nonces.get(sender) == taken + 1:
                 self._nonces[sender] = taken
@@ -225,7 +259,7 @@ class AsyncClient:
             raise PeerFault("answer", f"state_proof: {error}") from error
         key = StateKey(ACCOUNTS, account_key(address, asset))
         value = verify_state_proof(state, key, certificate.checkpoint.state_root)
-        return AccountProof(address, asset, _line(value), state, certificate)
+        return AccountProof(address, asset, readings.line_of_value(value), state, certificate)
 
     async def supply(self, asset: int = NATIVE) -> Supply:
         """As Ledger.supply."""
@@ -299,6 +333,10 @@ class Client:
         """As AsyncClient.transfer, with its fields."""
         return self._run(self._client.transfer(key, to, amount, **fields)).blocking(self._run)
 
+    def operate(self, key: KeyPair, kind: int, body: bytes = b"", **fields: Any) -> RemoteSubmission:
+        """As AsyncClient.operate, with its fields."""
+        return self._run(self._client.operate(key, kind, body, **fields)).blocking(self._run)
+
     def genesis(self) -> Genesis:
         """As AsyncClient.genesis."""
         return self._run(self._client.genesis())
@@ -367,17 +405,3 @@ class Client:
         except BaseException:
             future.cancel()
             raise
-
-
-def _identity(info: Any) -> tuple[Digest, Network]:
-    try:
-        return Digest(bytes.fromhex(info["genesis_digest"])), Network(info["network"])
-    except (LookupError, TypeError, ValueError) as error:
-        raise PeerFault("answer", f"ledger_info: {error}") from error
-
-
-def _line(value: bytes | None) -> Line | None:
-    if value is None:
-        return None
-    balance, *rest = _LINE.unpack(value)
-    return Line(Amount(int.from_bytes(balance, "little")), *rest)

@@ -35,6 +35,7 @@ from cherrydag.logs import EventLog
 from cherrydag.net.addresses import Place
 from cherrydag.net.admission import AdmissionLimits
 from cherrydag.net.discovery import Seed
+from cherrydag.net.peer_record import FLAG_OPERATOR
 from cherrydag.net.transport import TransportLimits
 from cherrydag.primitives import Amount
 from cherrydag.rpc.backend import Faucet
@@ -94,6 +95,7 @@ def options_of(config: Config, home: Home, key: KeyPair) -> DaemonOptions:
             for public_key, place in (node_of("peers.seeds", text) for text in peers.seeds)
         ],
         [place_of("peers.advertise", peers.advertise)] if peers.advertise else [],
+        flags=FLAG_OPERATOR if config.node.role == "operator" else 0,
     )
     timing = {name: getattr(config.timing, name) for name in config.timing.__struct_fields__}
     ledger_options = LedgerOptions(

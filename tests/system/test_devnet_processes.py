@@ -90,14 +90,17 @@ def faucet(url: str, address: str) -> subprocess.CompletedProcess[str]:
 
 
 def test_devnet_gives_pays_and_leaves_nothing_behind(tmp_path: Path) -> None:
-    with running(tmp_path / "t", "--observers", "1") as devnet:
-        assert len(devnet.pids) == 5
+    with running(tmp_path / "t", "--operators", "1", "--observers", "1") as devnet:
+        assert len(devnet.pids) == 6
         assert len(list(devnet.temporary.iterdir())) == 1
         key_file = Path(devnet.ready["user_key_file"])
         user = Keystore(key_file.parent).load(key_file.stem, None)
-        with Client(devnet.ready["nodes"][4]["url"]) as observer, Client(devnet.url) as client:
+        operator, observer = (Client(node["url"]) for node in devnet.ready["nodes"][4:])
+        with operator, observer, Client(devnet.url) as client:
             bob = generate_keypair()
-            sent = client.transfer(user, bob, 7).wait()
+            sent = client.transfer(user, bob, 4).wait()
+            issued = operator.transfer(user, bob, 3).wait(TIMEOUT_S)
+            assert client.transaction(issued.id()) is not None
             assert observer.receipt(sent.id()) is not None or client.receipt(sent.id()) is not None
             assert client.balance(bob) == 7
         given = faucet(devnet.url, devnet.ready["user_address"])

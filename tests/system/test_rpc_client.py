@@ -13,7 +13,9 @@ from cherrydag.address import Network, address_of, encode_address
 from cherrydag.client import AsyncClient, Client
 from cherrydag.errors import Closed, ConfigError, Overloaded, PeerFault, Rejected, ShapeError
 from cherrydag.execution.accounts import Status
+from cherrydag.execution.anchor import AnchorKind, encode_anchor
 from cherrydag.ledger import Ledger
+from cherrydag.primitives import Digest
 from cherrydag.rpc import remote_submission
 from cherrydag.rpc.limits import RpcLimits
 from cherrydag.rpc.link import RemoteOverloaded
@@ -103,6 +105,20 @@ async def test_more_than_a_window_of_one_sender_flows(tmp_path):
         for one in sent:
             await one
         assert await client.balance(BOB) == 70
+
+
+async def test_operations_are_handed_in_like_transfers(tmp_path):
+    async with api(tmp_path / "l") as node, AsyncClient(node.url) as client:
+        treasury, body = node.ledger.treasury, encode_anchor(Digest(b"d" * 32), (TO,))
+        made = await (await client.operate(treasury, AnchorKind.CREATE, body, fee=2))
+        assert made.statuses.tolist() == [Status.APPLIED]
+        receipt = await client.receipt(made.id())
+        assert [event.name for event in receipt.operation.events] == ["anchor.created"]
+        again = await (await client.operate(treasury, AnchorKind.CREATE, body))
+        assert (await client.receipt(again.id())).operation.refusal == "anchor_exists"
+        with pytest.raises(Rejected) as refused:
+            await client.operate(treasury, 250, b"x")
+        assert refused.value.code
 
 
 async def test_a_refused_transfer_says_why_and_its_nonce_is_free_again(tmp_path):

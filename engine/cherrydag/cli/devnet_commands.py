@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 @click.command()
 @click.option("--validators", type=click.IntRange(1, 64), default=4, show_default=True)
+@click.option("--operators", type=click.IntRange(0, 64), default=0, show_default=True)
 @click.option("--observers", type=click.IntRange(0, 64), default=0, show_default=True)
 @click.option(
     "--load", type=click.IntRange(0, 100_000), default=0, metavar="TPS", help="Transfers a second to send."
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 @click.option("--json", "as_json", is_flag=True, help="One JSON document a line, and a line a second.")
 def devnet(
     validators: int,
+    operators: int,
     observers: int,
     load: int,
     folder: Path | None,
@@ -44,7 +46,7 @@ def devnet(
     from cherrydag.devnet.view import JsonView, LineView, TerminalView
 
     options = DevnetOptions(
-        DevnetSpec(validators, observers, api_port),
+        DevnetSpec(validators, observers, api_port, operators),
         None if folder is None else folder.resolve(),
         load,
         duration_s=duration_s,

@@ -1,8 +1,10 @@
 """The folder of a devnet: the homes of its nodes, keys with coins, and which ports are whose.
 
 devnet.json     nodes, ports, the load's accounts; written last, so it says that all is there
-v0, v1, ...     homes of the validators, ob0, ... of observers; each with a config.toml that is yours to edit
-keys/           "user", whose coins are for whoever tries things, and "probe", which measures finality
+v0, v1, ...     homes of the validators, op0, ... of operators, ob0, ... of observers; each with a config.toml
+                that is yours to edit
+keys/           "user", whose coins are for whoever tries things; "probe", which measures finality; "bonds",
+                the owner of the operators' bonds
 logs/           what each node says, appended to by every run
 """
 
@@ -29,6 +31,7 @@ FACTS: Final = "devnet.json"
 LOGS: Final = "logs"
 USER: Final = "user"
 PROBE: Final = "probe"
+BONDS: Final = "bonds"
 
 HOST: Final = "127.0.0.1"
 API_PORT: Final = 8645
@@ -39,7 +42,7 @@ FUNDS: Final = Amount(10**6 * COIN)
 
 LOAD_ACCOUNTS: Final = 512
 
-MODULES: Final = ("anchor", "assets", "multisig")
+MODULES: Final = ("anchor", "assets", "bonds", "multisig")
 
 CHECKPOINT_COMMITS: Final = 16
 """Commits between two checkpoints: about a second, so that proofs are there at once."""
@@ -50,6 +53,8 @@ TREE_DEPTH: Final = 16
 NODES_MAX: Final = 64
 
 _VERSION: Final = 1
+_OPERATOR: Final = "op"
+_OBSERVER: Final = "ob"
 _CONFIG: Final = "config.toml"
 _PORTS_FROM: Final = 20_000
 """Peers' ports are looked for from here on, below those that the system hands out."""
@@ -71,6 +76,16 @@ class DevnetNode(NamedTuple):
     api_port: int
 
     @property
+    def is_operator(self) -> bool:
+        """Whether it issues vertices of its own."""
+        return self.name.startswith(_OPERATOR)
+
+    @property
+    def takes_transactions(self) -> bool:
+        """Whether transactions can be handed in there."""
+        return not self.name.startswith(_OBSERVER)
+
+    @property
     def peers(self) -> str:
         """Where it listens for peers."""
         return f"{HOST}:{self.peers_port}"
@@ -88,18 +103,21 @@ class DevnetNode(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class DevnetSpec:
-    """What to make. validators: they alone are the committee; observers follow. api_port: of the first node,
-    where it and the next ones are free, else the next free ones. Raises ConfigError out of bounds."""
+    """What to make. validators: they alone are the committee; operators issue vertices too, observers only
+    follow. api_port: of the first node, where it and the next ones are free, else the next free ones. Raises
+    ConfigError out of bounds."""
 
     validators: int = 4
     observers: int = 0
     api_port: int = API_PORT
+    operators: int = 0
 
     def __post_init__(self) -> None:
-        if self.validators < 1 or self.observers < 0 or self.validators + self.observers > NODES_MAX:
+        others = self.operators, self.observers
+        if self.validators < 1 or min(others) < 0 or self.validators + sum(others) > NODES_MAX:
             raise ConfigError(
                 f"devnet: expected 1 to {NODES_MAX} nodes, one validator at least, got {self.validators} "
-                f"validators and {self.observers} observers"
+                f"validators, {self.operators} operators and {self.observers} observers"
             )
 
 
@@ -183,11 +201,12 @@ def load_devnet(folder: Path) -> Devnet:
 def create_devnet(folder: Path, spec: DevnetSpec, created_ms: TimestampMs) -> Devnet:
     """Make a new one. ConfigError if the folder is there and not empty."""
     names = [f"v{index}" for index in range(spec.validators)]
-    names += [f"ob{index}" for index in range(spec.observers)]
+    names += [f"{_OPERATOR}{index}" for index in range(spec.operators)]
+    names += [f"{_OBSERVER}{index}" for index in range(spec.observers)]
     api_ports = free_ports(len(names), spec.api_port)
     peers_ports = free_ports(len(names), _PORTS_FROM, api_ports)
     load = WorkloadSpec(seed=secrets.randbits(63), accounts=LOAD_ACCOUNTS, transfers=0)
-    seeds = {name: secrets.token_bytes(SEED_BYTES) for name in (USER, PROBE)}
+    seeds = {name: secrets.token_bytes(SEED_BYTES) for name in (USER, PROBE, BONDS)}
     owners = [*(generate_keypair(seed) for seed in seeds.values()), *load.key_pairs()]
     homes = create_network(
         folder,
@@ -200,8 +219,7 @@ def create_devnet(folder: Path, spec: DevnetSpec, created_ms: TimestampMs) -> De
     )
     for name in names[spec.validators :]:
         home = Home(folder / name, homes[0].genesis)
-        home.keystore.create(VALIDATOR, None)
-        complete(home, None)
+        complete(home, home.keystore.create(VALIDATOR, None).public_key)
     for name, seed in seeds.items():
         Keystore(folder / KEYS).add(name, seed, None)
     (folder / LOGS).mkdir()
@@ -234,7 +252,11 @@ def _is_free(port: int) -> bool:
 
 
 def _config_text(node: DevnetNode, *, has_faucet: bool) -> str:
-    lines = [f'[node]\nname = "{node.name}"\ndrain_ms = {_DRAIN_MS}\n', f'[peers]\nlisten = "{node.peers}"\n']
+    role = "operator" if node.is_operator else "auto"
+    lines = [
+        f'[node]\nname = "{node.name}"\nrole = "{role}"\ndrain_ms = {_DRAIN_MS}\n',
+        f'[peers]\nlisten = "{node.peers}"\n',
+    ]
     lines += [f'[api]\nlisten = "{node.api}"\n', '[log]\nformat = "text"\n']
     lines += ["[mempool]", *(f"{name} = {value}" for name, value in _MEMPOOL.items()), ""]
     if has_faucet:

@@ -12,8 +12,11 @@ from pathlib import Path
 from typing import Final, Self
 
 from cherrydag.address import address_of
+from cherrydag.client import AsyncClient
+from cherrydag.devnet.bonding import place_bonds
 from cherrydag.devnet.figures import Figures, LoadFigures
 from cherrydag.devnet.folder import (
+    BONDS,
     PROBE,
     USER,
     Devnet,
@@ -30,6 +33,7 @@ from cherrydag.devnet.view import Ended, Started, View
 from cherrydag.devnet.watch import Member, Prober, Watch
 from cherrydag.errors import CherrydagError
 from cherrydag.primitives import TimestampMs
+from cherrydag.runtime.home import VALIDATOR, Home
 
 READY_S: Final = 60.0
 """How long a network may take to be ready."""
@@ -161,7 +165,7 @@ class _Processes:
 
     def start_load(self, devnet: Devnet, options: DevnetOptions) -> None:
         """Fork it. What it tells comes through load_pipe."""
-        urls = tuple(node.url for node in devnet.nodes)
+        urls = tuple(node.url for node in devnet.nodes if node.takes_transactions)
         spec = LoadSpec(options.load, urls, devnet.load_spec(), options.load_s)
         self.load_pipe, writing = os.pipe()
         self.load = ChildProcess(_LOAD, devnet.log(_LOAD), lambda: run_load(spec, writing))
@@ -207,6 +211,7 @@ class _Run:
         try:
             await self._until_ready(watch)
             if not self._outcome.was_told:
+                await self._bond_operators()
                 self._is_up = True
                 self._view.started(self._started(age_s()))
                 await watch.begin()
@@ -232,6 +237,14 @@ class _Run:
             if time.monotonic() > until_s:
                 raise DevnetError(f"devnet: not all nodes were ready within {READY_S:.0f} s")
             await asyncio.sleep(_POLL_S)
+
+    async def _bond_operators(self) -> None:
+        """Those that have no bond yet; a devnet that is continued has placed them."""
+        nodes = self._devnet.nodes
+        async with AsyncClient(nodes[0].url) as client:
+            keys = [Home.load(node.folder).key(VALIDATOR) for node in nodes if node.is_operator]
+            if keys and not (await client.account(address_of(self._devnet.key(BONDS).public_key))).next_nonce:
+                await place_bonds(nodes[0].url, self._devnet.key(BONDS), keys)
 
     async def _show(self, watch: Watch) -> None:
         loop = asyncio.get_running_loop()

@@ -5,11 +5,13 @@ What a node says may be anything: whatever is not of the right form raises PeerF
 
 from collections.abc import Callable
 from functools import wraps
+from struct import Struct
 from typing import Any, Final, ParamSpec, TypeVar
 
 from cherrydag.address import Network, decode_address
 from cherrydag.commit import Checkpoint, CheckpointCertificate, CheckpointSignature
 from cherrydag.errors import CherrydagError, PeerFault
+from cherrydag.execution.accounts import Line
 from cherrydag.execution.receipts import StoredEvent, StoredReceipt
 from cherrydag.inclusion import InclusionProof
 from cherrydag.ledger import AccountView, LedgerStatus
@@ -33,6 +35,7 @@ from cherrydag.transaction import as_records, transaction_ids
 _Given = ParamSpec("_Given")
 _Read = TypeVar("_Read")
 
+_LINE: Final = Struct("<16sQQI")  # an account's value in the state: ENTRY_BYTES of execution.accounts
 _STATUS_NUMBERS: Final = {name: number for number, name in STATUSES.items()}
 _PHASE_NUMBERS: Final = {name: Phase(number) for number, name in PHASES.items()}
 
@@ -180,3 +183,19 @@ def status_of(form: Json) -> LedgerStatus:
         MempoolStats(**stats),
         int(form["stored_bytes"]),
     )
+
+
+def identity_of(form: Any) -> tuple[Digest, Network]:
+    """Which chain, and on which network, of `ledger_info`."""
+    try:
+        return Digest(bytes.fromhex(form["genesis_digest"])), Network(form["network"])
+    except (LookupError, TypeError, ValueError) as error:
+        raise PeerFault("answer", f"ledger_info: {error}") from error
+
+
+def line_of_value(value: bytes | None) -> Line | None:
+    """The line that an account's proven value in the state spells."""
+    if value is None:
+        return None
+    balance, *rest = _LINE.unpack(value)
+    return Line(Amount(int.from_bytes(balance, "little")), *rest)
