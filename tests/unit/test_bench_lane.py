@@ -56,6 +56,8 @@ class FakeLink:
 
     async def results(self, token: str) -> tuple[bytes, str]:
         self.asked.append(token)
+        if token == "forgotten":
+            raise Rejected("submission_unknown", "its results are not kept here")
         return final(len(self.requests[-1]) // RECORD_BYTES)
 
 
@@ -162,6 +164,12 @@ async def test_an_answer_that_is_not_final_yet_is_asked_for_again() -> None:
     link = FakeLink([lambda count: (rows(count, Phase.ACCEPTED, 1, 0), "token")])
     lane = await run(lane_to(link, plan=[Due(0, 0, 2)]))
     assert (link.asked, lane.final) == (["token"], 2)
+
+
+async def test_what_the_node_has_forgotten_is_handed_in_again() -> None:
+    link = FakeLink([lambda count: (rows(count, Phase.ACCEPTED, 1, 0), "forgotten")])
+    lane = await run(lane_to(link, plan=[Due(0, 0, 2)]))
+    assert (len(link.requests), lane.final, lane.counters.failed) == (2, 2, {})
 
 
 @pytest.mark.parametrize("wrong", [raising(ConnectionError("gone")), lambda count: (rows(count + 1), "")])

@@ -98,7 +98,10 @@ def test_a_load_without_fault_has_no_failures_and_says_what_was_late() -> None:
 )
 def test_what_was_not_applied_is_a_failure(counters: dict[str, dict[str, int]], words: str) -> None:
     found = measured([(SECOND, SECOND, SECOND, 1)], **{name: Counter(of) for name, of in counters.items()})
-    assert any(words in failure for failure in result(found).failures)
+    told = result(found)
+    assert any(words in failure for failure in told.failures)
+    answers = json.loads(json.dumps(told.as_dict()))["answers"]
+    assert {name: answers[name] for name in counters} == counters
 
 
 def test_what_is_unfinished_is_a_failure() -> None:

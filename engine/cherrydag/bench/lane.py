@@ -12,7 +12,7 @@ import time
 from collections import Counter, deque
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -43,6 +43,7 @@ RETRY_MS: Final = 250
 """Before what was refused for lack of room is sent again, if the node does not say when."""
 
 _RECONNECT_MS: Final = 100
+_FORGOTTEN: Final = "submission_unknown"  # to hand the same transfers in again is harmless
 _TRANSIENT: Final = (AddStatus.SENDER_FULL, AddStatus.FULL)
 
 
@@ -69,6 +70,18 @@ class Counters:
     disconnected: int = 0
     failed: Counter[str] = field(default_factory=Counter)
     statuses: Counter[str] = field(default_factory=Counter)
+
+    def as_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        return {
+            "requests": self.requests,
+            "overloaded": self.overloaded,
+            "refused": self.refused,
+            "dropped": self.dropped,
+            "disconnected": self.disconnected,
+            "failed": dict(self.failed),
+            "statuses": dict(self.statuses),
+        }
 
     def add(self, other: Counters) -> None:
         """Sum up."""
@@ -207,7 +220,10 @@ class Lane:
                 self._links.rotate(-1)
             self._spawn(piece, _RECONNECT_MS)
         except Rejected as refused:
-            self._fail(refused.code, len(piece.rows))
+            if refused.code == _FORGOTTEN:
+                self._spawn(piece, _RECONNECT_MS)
+            else:
+                self._fail(refused.code, len(piece.rows))
         else:
             self.counters.requests += 1
             self._account(piece, sent_us, np.frombuffer(answer, ANSWER))

@@ -179,7 +179,7 @@ def result(measured: Measured) -> Result:
             "failed": outcome.counters.failed.total(),
             "unfinished": outcome.unfinished,
         },
-        answers=asdict(outcome.counters),
+        answers=outcome.counters.as_dict(),
         late_p99_ms=late.quantile(0.99) / 1e3,
         cpu_us={name: round(s * per, 2) for name, s in cpu.items()}
         | {"all": round(sum(cpu.values()) * per, 2)},

@@ -87,7 +87,7 @@ class NetLab:
     """Some namespaces, numbered from 0, and the links between all of them. `with` takes them away.
 
     Raises Unsupported, or ConfigError for a count out of range. mtu: largest packet; small ones cost the
-    bridge more, some 20 us of CPU each. seed: of losses and jitter.
+    bridge more, up to 100 us of CPU each. seed: of losses and jitter.
     """
 
     def __init__(self, count: int, *, mtu: int = 9000, seed: int = 1) -> None:
