@@ -10,6 +10,7 @@ import pytest
 from rpc_rig import api
 
 from cherrydag.bench.load import Second
+from cherrydag.bench.local_network import LocalNetwork, NodeFailed, make_homes
 from cherrydag.bench.local_run import LocalSettings, loopback, run_local
 from cherrydag.bench.measurement import Result
 from cherrydag.bench.remote_run import RemoteSettings, run_remote
@@ -53,6 +54,17 @@ def test_a_network_of_processes_takes_a_load_and_agrees(tmp_path: Path) -> None:
     assert finals == sorted(finals)
     assert set(told.cpu_us) == {"v0", "v1", "v2", "v3", "client0", "all"}
     assert told.latency_ms["p50"] > 0 and told.commits_per_s > 0 and told.wire_bytes > 176
+
+
+def test_another_network_at_the_same_ports_is_not_measured(tmp_path: Path) -> None:
+    spec = loopback(1, ACCOUNTS, port())
+    with LocalNetwork(spec, make_homes(spec, tmp_path / "one")) as first:
+        first.start()
+        with (
+            LocalNetwork(spec, make_homes(spec, tmp_path / "other")) as second,
+            pytest.raises(NodeFailed, match="v0 has ended"),
+        ):
+            second.start()
 
 
 @pytest.mark.slow

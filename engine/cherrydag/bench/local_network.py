@@ -19,6 +19,7 @@ from cherrydag.genesis import Allocation, Genesis, Validator
 from cherrydag.keystore import Keystore
 from cherrydag.primitives import Amount, Stake, TimestampMs
 from cherrydag.runtime.home import GENESIS_KEPT, KEYS, VALIDATOR, Home, complete
+from cherrydag.runtime.marks import running_node
 from cherrydag.signing import SEED_BYTES, KeyPair
 from cherrydag.workload import WorkloadSpec
 
@@ -148,16 +149,23 @@ class LocalNetwork:
         return [number for number in range(len(self.homes)) if number not in self.killed]
 
     def start(self, ready_s: float = 120.0) -> None:
-        """Start all, and wait until each is linked with a quorum. NodeFailed if one does not get there."""
+        """Start all, and wait until each is linked with a quorum. NodeFailed if one does not get there.
+
+        What answers at its port must be ours: another network with the same seed has the same keys.
+        """
         for number in range(len(self.homes)):
             self._processes.append(self._spawn(number))
         until_s = time.monotonic() + ready_s
         for number, api in enumerate(self.apis):
-            while not api.is_ready():
+            while not self._is_up(number) or not api.is_ready():
                 self.check()
                 if time.monotonic() > until_s:
                     raise NodeFailed(f"v{number} is not ready after {ready_s:.0f} s{self._log_end(number)}")
                 time.sleep(_READY_POLL_S)
+
+    def _is_up(self, number: int) -> bool:
+        told = running_node(self.homes[number].folder)
+        return told is not None and told.api != ""
 
     def check(self) -> None:
         """NodeFailed if one has ended that was not killed."""
