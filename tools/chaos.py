@@ -1,9 +1,10 @@
 #!/usr/bin/env python3
-"""Run a network of real processes under faults: `python3 tools/chaos.py [--steps N] [--seed S]`.
+"""Run a network of real processes under faults: `python3 tools/chaos.py [--steps N] [--seed S] [--net]`.
 
 Validators are killed (-9), frozen and continued, stopped and started, alone and all at once, while clients
-pay through the API. After each step every node that answers is compared with what was told before: commits,
-certified roots, receipts of what is final. Every so often all is healed, and must go on and agree.
+pay through the API; with --net they live in network namespaces that are cut off, slowed and made to lose
+packets. After each step every node that answers is compared with what was told before: commits, certified
+roots, receipts of what is final. Every so often all is healed, and must go on and agree.
 
 Exit status 1 if a promise was broken.
 """
@@ -14,6 +15,7 @@ import json
 import sys
 import tempfile
 import time
+from contextlib import ExitStack
 from pathlib import Path
 
 import _setup
@@ -23,7 +25,10 @@ sys.path[1:1] = [str(_setup.ROOT / "tests")]
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
-from system.chaos_rig import Outcome, Place, chaos
+from system.chaos_nodes import NetPlace, Place
+from system.chaos_rig import Outcome, chaos
+
+from cherrydag.bench.netlab import NetLab, Unsupported
 
 
 def main() -> int:
@@ -34,6 +39,11 @@ def main() -> int:
     parser.add_argument("--steps", type=int, default=1000, help="faults and repairs (default 1000)")
     parser.add_argument("--validators", type=int, default=4, help="processes (default 4)")
     parser.add_argument("--seed", type=int, default=1, help="of the steps; when what happens is its own")
+    parser.add_argument(
+        "--net",
+        action="store_true",
+        help="in namespaces whose links get worse; needs root",
+    )
     parser.add_argument("--json", action="store_true", help="one JSON object instead of text")
     options = parser.parse_args()
     started = time.monotonic()
@@ -45,9 +55,17 @@ def main() -> int:
         TextColumn("{task.fields[paid]} paid"),
     )
     with (
+        ExitStack() as stack,
         tempfile.TemporaryDirectory() as scratch,
         Progress(*columns, console=Console(stderr=True), disable=options.json) as bar,
     ):
+        place = Place()
+        if options.net:
+            try:
+                place = NetPlace(stack.enter_context(NetLab(options.validators)))
+            except Unsupported as error:
+                print(f"chaos: {error}", file=sys.stderr)
+                return 2
         task = bar.add_task("steps", total=options.steps, paid=0)
         outcome = asyncio.run(
             chaos(
@@ -55,7 +73,7 @@ def main() -> int:
                 options.steps,
                 options.seed,
                 validators=options.validators,
-                place=Place(),
+                place=place,
                 progress=lambda number, so_far: bar.update(task, completed=number, paid=so_far.paid),
             )
         )

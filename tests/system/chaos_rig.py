@@ -6,13 +6,9 @@ what is not answered, anywhere. After each step all nodes that answer are compar
 
 import asyncio
 import random
-import signal
-import socket
-import subprocess
-import sys
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,6 +17,7 @@ from typing import Any, Final
 import aiohttp
 import numpy as np
 from system.chaos_history import History, Told
+from system.chaos_nodes import Daemon, Place, free_ports
 
 from cherrydag.address import Network, address_of, encode_address
 from cherrydag.chain import Chain
@@ -29,7 +26,7 @@ from cherrydag.consensus.main_chain import ChainParams
 from cherrydag.errors import CherrydagError
 from cherrydag.genesis import LedgerParams
 from cherrydag.primitives import Address, TimestampMs
-from cherrydag.runtime.home import TREASURY, Home, create_network
+from cherrydag.runtime.home import TREASURY, create_network
 from cherrydag.runtime.submissions import Phase
 from cherrydag.signing import KeyPair, generate_keypair, sign_records
 from cherrydag.transaction import Records, build_transfers, transaction_ids
@@ -62,129 +59,6 @@ class Outcome:
     restarts_ms: list[int] = field(default_factory=list)
     recoveries_ms: list[int] = field(default_factory=list)
     findings: list[str] = field(default_factory=list)
-
-
-def free_ports(count: int, rng: random.Random) -> list[int]:
-    """So many that nobody listens on now, below those that the kernel gives to outgoing connections."""
-    found: list[int] = []
-    while len(found) < count:
-        port = rng.randrange(16_000, 32_000)
-        with suppress(OSError), socket.create_server(("127.0.0.1", port)):
-            found += [port] if port not in found else []
-    return found
-
-
-class Place:
-    """Where node i runs: loopback, or whatever a lab of namespaces says. Faults of the net are its own."""
-
-    has_faults = False
-
-    def host(self, index: int) -> str:
-        """The address that node `index` listens on."""
-        return "127.0.0.1"
-
-    def command(self, index: int) -> list[str]:
-        """What comes before the node's command line."""
-        return []
-
-    def cut(self, some: Sequence[int], others: Sequence[int]) -> None:
-        """Nothing passes between these any more."""
-
-    def worsen(self, one: int, other: int, delay_ms: int, loss: float) -> None:
-        """Delay and lose what passes between two."""
-
-    def heal(self) -> None:
-        """As at the beginning."""
-
-
-class Daemon:
-    """One validator's process."""
-
-    def __init__(self, index: int, home: Home, place: Place, peers: int, api: int) -> None:
-        self.index = index
-        self.url = f"http://{place.host(index)}:{api}"
-        self.is_stopped = False
-        self._command = [
-            *place.command(index),
-            sys.executable,
-            "-m",
-            "cherrydag",
-            "run",
-            str(home.folder),
-            "--peers",
-            f"{place.host(index)}:{peers}",
-            "--api",
-            f"{place.host(index)}:{api}",
-        ]
-        self._log = home.folder / "log"
-        self._log_start = 0
-        self._process: subprocess.Popen[bytes] | None = None
-
-    @property
-    def is_up(self) -> bool:
-        """Whether there is a process that can answer."""
-        return self._process is not None and not self.is_stopped
-
-    def start(self) -> None:
-        with self._log.open("ab") as log:
-            self._log_start = log.tell()
-            self._process = subprocess.Popen(
-                self._command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
-            )
-
-    def kill(self) -> None:
-        """End it at once, whatever it does."""
-        if self._process is not None:
-            self._process.kill()
-            self._process.wait()
-            self._process, self.is_stopped = None, False
-
-    def close(self) -> str:
-        """Ask it to end; what was wrong with how it ended, if anything. One that has not said yet that it is
-        up may die of the signal."""
-        process = self._process
-        if process is None:
-            return ""
-        self.resume()
-        process.terminate()
-        try:
-            code = process.wait(30)
-        except subprocess.TimeoutExpired:
-            self.kill()
-            return f"v{self.index} did not end within 30 s of SIGTERM"
-        self._process = None
-        if code == 0 or (code == -signal.SIGTERM and not self._is_ready):
-            return ""
-        return f"v{self.index} ended with {code} after SIGTERM: {self.last_words()}"
-
-    def stop(self) -> None:
-        """Freeze it."""
-        if self._process is not None:
-            self._process.send_signal(signal.SIGSTOP)
-            self.is_stopped = True
-
-    def resume(self) -> None:
-        """Let it go on."""
-        if self._process is not None and self.is_stopped:
-            self._process.send_signal(signal.SIGCONT)
-            self.is_stopped = False
-
-    def died(self) -> str:
-        """What it said if it has ended by itself, which it must not."""
-        process = self._process
-        if process is None or process.poll() is None:
-            return ""
-        self._process, self.is_stopped = None, False
-        return f"v{self.index} ended by itself with {process.returncode}: {self.last_words()}"
-
-    @property
-    def _is_ready(self) -> bool:
-        """Whether the process has printed that it is up."""
-        return b"api" in self._log.read_bytes()[self._log_start :]
-
-    def last_words(self) -> str:
-        """The end of its log."""
-        return self._log.read_bytes()[-400:].decode(errors="replace")
 
 
 class Chaos:
