@@ -30,6 +30,9 @@ from system.chaos_rig import Outcome, chaos
 
 from cherrydag.bench.netlab import NetLab, Unsupported
 
+TOLD_STEPS = 50
+"""How often a run without a terminal says where it is."""
+
 
 def main() -> int:
     """Run the steps and say what was found."""
@@ -47,6 +50,7 @@ def main() -> int:
     parser.add_argument("--json", action="store_true", help="one JSON object instead of text")
     options = parser.parse_args()
     started = time.monotonic()
+    console = Console(stderr=True)
     columns = (
         TextColumn("chaos"),
         BarColumn(),
@@ -57,7 +61,7 @@ def main() -> int:
     with (
         ExitStack() as stack,
         tempfile.TemporaryDirectory() as scratch,
-        Progress(*columns, console=Console(stderr=True), disable=options.json) as bar,
+        Progress(*columns, console=console, disable=options.json or not console.is_terminal) as bar,
     ):
         place = Place()
         if options.net:
@@ -67,6 +71,13 @@ def main() -> int:
                 print(f"chaos: {error}", file=sys.stderr)
                 return 2
         task = bar.add_task("steps", total=options.steps, paid=0)
+
+        def progress(number: int, so_far: Outcome) -> None:
+            bar.update(task, completed=number, paid=so_far.paid)
+            if not console.is_terminal and number % TOLD_STEPS == 0:
+                told = f"{so_far.paid} paid, {len(so_far.findings)} findings"
+                print(f"chaos: {number}/{options.steps} steps, {told}", file=sys.stderr, flush=True)
+
         outcome = asyncio.run(
             chaos(
                 Path(scratch) / "net",
@@ -74,7 +85,7 @@ def main() -> int:
                 options.seed,
                 validators=options.validators,
                 place=place,
-                progress=lambda number, so_far: bar.update(task, completed=number, paid=so_far.paid),
+                progress=progress,
             )
         )
     seconds = time.monotonic() - started
