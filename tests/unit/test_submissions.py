@@ -94,6 +94,21 @@ def test_a_follower_of_a_transaction_that_nobody_tagged_is_found_by_its_id() -> 
     assert one.wait(0).statuses.tolist() == [2]
 
 
+def test_of_two_copies_in_one_commit_a_follower_hears_the_first() -> None:
+    tracker = Tracker()
+    one, twice = Submission(ids_of(3)), Submission(ids_of(3, 3))
+    tracker.follow(tracker.register(one), 0)
+    number = tracker.register(twice)
+    tracker.follow(number, 0)
+    tracker.follow(number, 1)
+    copies = ids_of(3, 8, 3)
+    tracker.sequenced(copies, words(0, 0, 0), words(5, 6, 7))
+    tracker.final(copies, words(0, 0, 0), words(5, 6, 7), octets(1, 1, 9))
+    assert (one.wait(0).statuses.tolist(), one.places.tolist()) == ([1], [5])
+    assert (twice.wait(0).statuses.tolist(), twice.places.tolist()) == ([1, 1], [5, 5])
+    assert len(tracker) == 0
+
+
 def test_when_the_ledger_stops_everybody_hears_why() -> None:
     tracker, one, other = Tracker(), Submission(ids_of(1)), Submission(ids_of(1))
     tracker.register(one)

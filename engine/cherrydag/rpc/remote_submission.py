@@ -7,12 +7,10 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol, Self, TypeAl
 import numpy as np
 import numpy.typing as npt
 
-from cherrydag.crypto import DIGEST_BYTES
 from cherrydag.errors import PeerFault, Rejected, ShapeError
 from cherrydag.params import RECORD_BYTES
-from cherrydag.primitives import Digest
 from cherrydag.rpc.forms import ANSWER
-from cherrydag.runtime.submissions import Phase, describe
+from cherrydag.runtime.submissions import Phase, SubmittedRows
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine
@@ -45,8 +43,8 @@ class _Part(NamedTuple):
     token: str
 
 
-class RemoteSubmission:
-    """n transactions of one call. ids, codes, phases, statuses, places: as of runtime.submissions.Submission.
+class RemoteSubmission(SubmittedRows):
+    """n transactions of one call, handed in to a node over the network.
 
     Await it, or call `wait` of a Client's, until no row can change any more. What the node has forgotten, by
     a restart, is handed in again, which is harmless.
@@ -55,30 +53,13 @@ class RemoteSubmission:
     def __init__(
         self, link: Link, records: Records, bodies: bytes, offsets: Words | None, ids: bytes
     ) -> None:
-        n = len(records)
-        self.ids = ids
-        self.codes = np.zeros(n, np.uint8)
-        self.phases = np.full(n, Phase.ACCEPTED, np.uint8)
-        self.statuses = np.zeros(n, np.uint8)
-        self.places = np.zeros(n, np.uint64)
+        super().__init__(ids)
         self._link = link
         self._records = records
         self._bodies = bodies
         self._offsets = offsets
         self._parts: list[_Part] = []
         self._run: Runner | None = None
-
-    def __len__(self) -> int:
-        return len(self.codes)
-
-    def id(self, row: int = 0) -> Digest:
-        """The id of a transaction."""
-        return Digest(self.ids[row * DIGEST_BYTES : (row + 1) * DIGEST_BYTES])
-
-    def refusal(self, row: int = 0) -> Rejected:
-        """The error that says why a row was refused."""
-        name, text = describe(int(self.codes[row]))
-        return Rejected(name, f"transaction {row}: {text}")
 
     @property
     def is_settled(self) -> bool:

@@ -46,6 +46,9 @@ class Phase(IntEnum):
 SIGNATURE_CODE: Final = 32
 """Code of a transaction whose signature is not valid."""
 
+UNFUNDED_CODE: Final = 33
+"""Code of a transaction whose sender cannot pay its fee. It may be handed in again once that has changed."""
+
 
 def code_of_fault(faults: Octets) -> Octets:
     """Codes of structural faults: 64 and the RecordFault's number."""
@@ -56,6 +59,8 @@ def describe(code: int) -> tuple[str, str]:
     """A code's stable name, and what it says."""
     if code == SIGNATURE_CODE:
         return "transaction_signature", "the signature is not valid for this chain"
+    if code == UNFUNDED_CODE:
+        return "sender_unfunded", "the sender's balance was below the fee, as of the last commit"
     if code > _FAULT_BASE:
         fault = _FAULTS[code - _FAULT_BASE]
         return f"transaction_{fault.name.lower()}", fault.text
@@ -64,27 +69,15 @@ def describe(code: int) -> tuple[str, str]:
     return f"mempool_{status.name.lower()}", text.lower()
 
 
-class Submission:
-    """n transactions of one call.
+class SubmittedRows:
+    """What is known of n transactions of one call.
 
-    ids: n x 32 bytes. codes: n, AddStatus of those that reached the mempool, SIGNATURE_CODE or 64 plus the
-    RecordFault of the others. phases: n, a Phase each. statuses: n, execution's status of what is final.
-    places: n, commit index << 32 | position within the commit, of what is sequenced or final.
-    Await it, or call `wait`, until no row can change any more; `sequenced` until each has a place or never
-    will. It belongs to its ledger's thread; reading it elsewhere is safe once it is settled.
+    ids: n x 32 bytes. codes: n, AddStatus of those that reached the mempool, of the others SIGNATURE_CODE,
+    UNFUNDED_CODE, or 64 plus the RecordFault. phases: n, a Phase each. statuses: n, execution's status of
+    what is final. places: n, commit index << 32 | position within the commit, of what has a place.
     """
 
-    __slots__ = (
-        "_open",
-        "_settled",
-        "_unsequenced",
-        "_was_sequenced",
-        "codes",
-        "ids",
-        "phases",
-        "places",
-        "statuses",
-    )
+    __slots__ = ("codes", "ids", "phases", "places", "statuses")
 
     def __init__(self, ids: bytes) -> None:
         n = len(ids) // DIGEST_BYTES
@@ -93,11 +86,6 @@ class Submission:
         self.phases = np.full(n, Phase.ACCEPTED, np.uint8)
         self.statuses = np.zeros(n, np.uint8)
         self.places = np.zeros(n, np.uint64)
-        self._open = n
-        self._unsequenced = n
-        self._settled: Future[Submission] = Future()
-        self._was_sequenced: Future[Submission] = Future()
-        self._tell()
 
     def __len__(self) -> int:
         return len(self.codes)
@@ -110,6 +98,23 @@ class Submission:
         """The error that says why a row was refused."""
         name, text = describe(int(self.codes[row]))
         return Rejected(name, f"transaction {row}: {text}")
+
+
+class Submission(SubmittedRows):
+    """n transactions of one call, handed in to the ledger of this process.
+
+    Await it, or call `wait`, until no row can change any more; `sequenced` until each has a place or never
+    will. It belongs to its ledger's thread; reading it elsewhere is safe once it is settled.
+    """
+
+    __slots__ = ("_open", "_settled", "_unsequenced", "_was_sequenced")
+
+    def __init__(self, ids: bytes) -> None:
+        super().__init__(ids)
+        self._open = self._unsequenced = len(self)
+        self._settled: Future[Submission] = Future()
+        self._was_sequenced: Future[Submission] = Future()
+        self._tell()
 
     @property
     def is_settled(self) -> bool:
@@ -275,16 +280,23 @@ class Tracker:
         return [group for group in found if group[0] in self._open]
 
     def _followers(self, ids: bytes) -> list[tuple[int, int, int]]:
-        """(number, row, place in ids) of each open submission's row that is followed by its id."""
+        """(number, row, place in ids) of each open submission's row that is followed by its id.
+
+        Several validators may have carried one transaction: of its copies in a commit the first counts.
+        """
         if not self._also or not ids:
             return []
         heads = np.frombuffer(ids, "<u8")[:: DIGEST_BYTES // 8]
         wanted = np.frombuffer(b"".join(self._also), "<u8")[:: DIGEST_BYTES // 8]
-        found = []
+        places: dict[Digest, int] = {}
         for at in np.flatnonzero(np.isin(heads, wanted)).tolist():
-            followed = self._also.get(Digest(ids[at * DIGEST_BYTES : (at + 1) * DIGEST_BYTES]), ())
-            found += [(number, row, at) for number, row in followed if number in self._open]
-        return found
+            places.setdefault(Digest(ids[at * DIGEST_BYTES : (at + 1) * DIGEST_BYTES]), at)
+        return [
+            (number, row, at)
+            for transaction_id, at in places.items()
+            for number, row in self._also.get(transaction_id, ())
+            if number in self._open
+        ]
 
 
 def _one(row: int) -> Words:
