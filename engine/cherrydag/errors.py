@@ -50,7 +50,15 @@ class PeerFault(CherrydagError):  # noqa: N818 - the field's word
 
 
 class Overloaded(CherrydagError):  # noqa: N818 - the field's word
-    """A bounded queue is full. Nothing was lost; try again when work has drained."""
+    """A bounded queue is full. Nothing was lost; try again when work has drained.
+
+    limit: the bound, retry_after_ms: when to come back; None where they are not known.
+    """
+
+    def __init__(self, message: str, *, limit: int | None = None, retry_after_ms: int | None = None) -> None:
+        super().__init__(message)
+        self.limit = limit
+        self.retry_after_ms = retry_after_ms
 
 
 class Closed(CherrydagError):  # noqa: N818 - the field's word

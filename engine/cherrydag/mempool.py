@@ -12,6 +12,7 @@ from typing import Final, NamedTuple
 
 from cherrydag._native import mempool
 from cherrydag.chain import Chain
+from cherrydag.crypto import DIGEST_BYTES
 from cherrydag.errors import ConfigError
 from cherrydag.params import (
     FEE_MIN,
@@ -260,11 +261,17 @@ class Mempool:
 
 
 class MempoolSource:
-    """consensus.ports.PayloadSource over a mempool: the payloads of our vertices."""
+    """consensus.ports.PayloadSource over a mempool: the payloads of our vertices.
 
-    __slots__ = ("_chain", "_issued", "_mempool")
+    transactions_max: of the next payload; whoever knows how much a round should carry sets it. drained:
+    transactions of our vertices that were committed, ever.
+    """
+
+    __slots__ = ("_chain", "_issued", "_mempool", "drained", "transactions_max")
 
     def __init__(self, pool: Mempool, chain: Chain) -> None:
+        self.transactions_max = VERTEX_TRANSACTIONS_MAX
+        self.drained = 0
         self._mempool = pool
         self._chain = chain
         self._issued: dict[Digest, bytes] = {}  # Ids of each payload of ours that is under way, by its root.
@@ -276,7 +283,7 @@ class MempoolSource:
     def take(self, wall_ms: TimestampMs) -> Payload:
         """The payload of our next vertex, within the limits of one; no id is hashed again."""
         records, ids, bodies = self._mempool.take(
-            VERTEX_TRANSACTIONS_MAX,
+            min(VERTEX_TRANSACTIONS_MAX, self.transactions_max),
             VERTEX_BODIES_BYTES_MAX,
             min(wall_ms // 1000, VALID_FOREVER),
             bytes_max=VERTEX_BYTES_MAX - HEADER_ROOM,
@@ -305,4 +312,4 @@ class MempoolSource:
     def on_committed(self, vertices: Iterable[Vertex]) -> None:
         """Vertices of anybody were committed; whoever knows their ids has settled them."""
         for vertex in vertices:
-            self._issued.pop(vertex.payload.root, None)
+            self.drained += len(self._issued.pop(vertex.payload.root, b"")) // DIGEST_BYTES

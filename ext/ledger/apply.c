@@ -192,3 +192,24 @@ cd_status cd_ledger_begin(cd_ledger *ledger, const uint8_t *record, const uint8_
     *status = admitted;
     return CD_OK;
 }
+
+cd_status cd_ledger_judge(const cd_ledger *ledger, const uint8_t *records, size_t n, uint32_t now_s,
+                          uint32_t forbidden, uint8_t *statuses) {
+    uint8_t digests[BLOCK][CD_DIGEST_BYTES], bytes[BLOCK][CD_LEDGER_KEY_BYTES];
+    cd_key keys[BLOCK];
+    CD_ARG_CHECK(ledger != NULL && n <= SIZE_MAX / CD_RECORD_BYTES);
+    CD_ARG_CHECK(n == 0 || (records != NULL && statuses != NULL));
+    for (size_t first = 0; first < n; first += BLOCK) {
+        const uint8_t *from = records + first * CD_RECORD_BYTES;
+        const size_t count = n - first < BLOCK ? n - first : BLOCK;
+        hash_senders(ledger, from, count, digests);
+        for (size_t i = 0; i < count; i++) make_key(bytes[i], digests[i], 0);
+        cd_keys_prepare(ledger, bytes[0], CD_LEDGER_KEY_BYTES, count, keys);
+        for (size_t i = 0; i < count; i++) {
+            const cd_ledger_line *account = find_line(ledger, &keys[i]);
+            statuses[first + i] =
+                admit(ledger, account, from + i * CD_RECORD_BYTES, now_s, forbidden);
+        }
+    }
+    return CD_OK;
+}

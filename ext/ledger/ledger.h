@@ -110,6 +110,11 @@ cd_status cd_ledger_apply(cd_ledger *ledger, const uint8_t *records, const uint8
 cd_status cd_ledger_begin(cd_ledger *ledger, const uint8_t *record, const uint8_t *sender,
                           uint32_t now_s, uint32_t forbidden, uint8_t *status);
 
+/* What cd_ledger_begin would say of each of n records by the state as it is, each by itself: APPLIED
+ * if it would use its nonce and pay its fee. Changes nothing. */
+cd_status cd_ledger_judge(const cd_ledger *ledger, const uint8_t *records, size_t n, uint32_t now_s,
+                          uint32_t forbidden, uint8_t *statuses);
+
 /* Lines. */
 
 /* *found is 0 and *line cleared if there is no such line. */

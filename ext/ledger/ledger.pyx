@@ -58,6 +58,8 @@ cdef extern from "ledger/ledger.h" nogil:
                         uint32_t now_s, uint8_t *statuses, size_t *handled)
     int cd_ledger_begin(cd_ledger *ledger, const uint8_t *record, const uint8_t *sender, uint32_t now_s,
                         uint32_t forbidden, uint8_t *status)
+    int cd_ledger_judge(const cd_ledger *ledger, const uint8_t *records, size_t n, uint32_t now_s,
+                        uint32_t forbidden, uint8_t *statuses)
     int cd_ledger_get(const cd_ledger *ledger, const uint8_t *address, uint32_t asset,
                       cd_ledger_line *line, int *found)
     int cd_ledger_put(cd_ledger *ledger, const cd_ledger_line *lines, size_t n, int fresh, size_t *done)
@@ -172,6 +174,17 @@ cdef class Table:
         check(cd_ledger_begin(self.ledger, sized(source, "record", CD_RECORD_BYTES), by, now_s, forbidden,
                               &status), "a new account")
         return status
+
+    def judge(self, object records, object statuses, uint32_t now_s, uint32_t forbidden):
+        cdef Buffer source = acquire(records, "records"), target = acquire(statuses, "statuses", True)
+        cdef size_t n = rows(source, "records", CD_RECORD_BYTES)
+        if target.size() != n:
+            raise ShapeError(f"statuses: {target.size()} bytes for {n} records")
+        self.enter()
+        self.busy = True
+        with nogil:
+            cd_ledger_judge(self.ledger, source.data(), n, now_s, forbidden, target.writable())
+        self.busy = False
 
     def get(self, object address, uint32_t asset):
         cdef Buffer held = acquire(address, "address")

@@ -166,6 +166,17 @@ class AgainstReference(RuleBasedStateMachine):
         got = self.accounts.begin_operation(packed, NOW_S, sender=sender, forbidden=forbidden)
         assert got == self.expected.begin(packed, NOW_S, sender, forbidden)
 
+    @rule(batch=st.lists(transfers, max_size=70), forbidden=st.sampled_from([0, 1, 2]))
+    def judge(self, batch: list[dict], forbidden: int) -> None:
+        packed = [self.pack(made) for made in batch]
+        got = self.accounts.judge(rows(*packed), NOW_S, forbidden=forbidden)
+        senders = [address_of(made["sender"]) for made in batch]
+        judged = [
+            self.expected.admit(sender, one, NOW_S, forbidden)
+            for sender, one in zip(senders, packed, strict=True)
+        ]
+        assert got.tolist() == judged
+
     @rule(fees=amounts)
     def set_fees(self, fees: int) -> None:
         self.accounts.set_fees(fees)
@@ -414,6 +425,17 @@ def test_operation_takes_nonce_and_fee_and_nothing_else() -> None:
     assert accounts.get(A) == Line(93, 0, 0b100)
     assert accounts.get(B) is None
     assert accounts.fees == 7
+
+
+@pytest.mark.parametrize("count", [0, 1, 31, 32, 33, 64])
+def test_each_of_a_batch_is_judged_by_itself_and_nothing_changes(count: int) -> None:
+    accounts = funded(native=5)
+    packed = [record(fee=5 + at % 2, nonce=0, sender=KEYS[at % 3 > 1]) for at in range(count)]
+    before = all_entries(accounts)
+    verdicts = accounts.judge(rows(*packed), NOW_S).tolist()
+    pays = [at % 3 <= 1 and at % 2 == 0 for at in range(count)]
+    assert verdicts == [Status.APPLIED if one else Status.FEE_UNPAYABLE for one in pays]
+    assert all_entries(accounts) == before
 
 
 def test_a_fee_that_the_pot_cannot_hold_is_not_payable() -> None:

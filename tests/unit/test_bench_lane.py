@@ -135,6 +135,18 @@ async def test_only_what_found_no_room_is_sent_again(code: AddStatus) -> None:
     assert (lane.counters.refused, lane.final) == (1, 3)
 
 
+async def test_without_retries_what_found_no_room_is_given_up_and_the_lane_ends() -> None:
+    def half(count: int) -> tuple[bytes, str]:
+        return rows(count - 1) + rows(1, Phase.REFUSED, AddStatus.FULL, 0), ""
+
+    link = FakeLink([raising(RemoteOverloaded("full", "overloaded", 1)), half])
+    plan = [Due(0, 0, 2), Due(1000, 2, 5)]
+    lane = await run(Lane([link], octets(5), plan, 1, retries=False))  # type: ignore[list-item]
+    assert [numbers(body) for body in link.requests] == [[0, 1], [2, 3, 4]]
+    assert (lane.counters.refused, lane.counters.given_up, lane.final) == (3, 3, 2)
+    assert not lane.counters.failed
+
+
 async def test_what_was_dropped_is_sent_again() -> None:
     link = FakeLink([lambda count: (rows(count, Phase.DROPPED, 1, 0), "")])
     lane = await run(lane_to(link, plan=[Due(0, 0, 3)]))

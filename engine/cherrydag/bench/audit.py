@@ -35,7 +35,7 @@ class Audit(NamedTuple):
 
 def last_commit_index(folder: Path) -> int:
     """Of the chain in a node's folder."""
-    with _store(Home.load(folder)) as store:
+    with open_store(Home.load(folder)) as store:
         last = store.last_commit()
     return last.index if last else 0
 
@@ -58,7 +58,7 @@ def execute_log(folder: Path, last: int) -> Audit:
     genesis = home.genesis
     executor, _ = state_at_genesis(genesis, modules_of(genesis.modules), os.urandom(_SEED_BYTES))
     applied, digest = 0, Digest(b"")
-    with _store(home) as store:
+    with open_store(home) as store:
         for index in range(1, last + 1):
             sub_dag = store.sub_dag(index)
             if sub_dag is None:
@@ -69,6 +69,7 @@ def execute_log(folder: Path, last: int) -> Audit:
     return Audit(last, digest, executor.state_root(), applied)
 
 
-def _store(home: Home) -> LmdbStore:
+def open_store(home: Home) -> LmdbStore:
+    """The store of a stopped node."""
     genesis = home.genesis
     return LmdbStore(home.data, Identity(genesis.digest, genesis.committee().epoch))

@@ -59,13 +59,15 @@ class Sample(NamedTuple):
 @dataclass(slots=True)
 class Counters:
     """What happened on the way. requests: that were answered. overloaded: requests that the node turned away
-    with the wish to come back later, obeyed. refused: transfers for which it had no room. dropped: that left
-    its mempool. disconnected: requests without an answer. failed: transfers that can never become final, by
+    with the wish to come back later, obeyed if the lane retries. refused: transfers for which it had no room.
+    dropped: that left its mempool. given_up: refused or dropped ones that were not sent again. disconnected:
+    requests without an answer. failed: transfers that can never become final, by
     cause. statuses: of final ones that were not applied."""
 
     requests: int = 0
     overloaded: int = 0
     refused: int = 0
+    given_up: int = 0
     dropped: int = 0
     disconnected: int = 0
     failed: Counter[str] = field(default_factory=Counter)
@@ -77,6 +79,7 @@ class Counters:
             "requests": self.requests,
             "overloaded": self.overloaded,
             "refused": self.refused,
+            "given_up": self.given_up,
             "dropped": self.dropped,
             "disconnected": self.disconnected,
             "failed": dict(self.failed),
@@ -88,6 +91,7 @@ class Counters:
         self.requests += other.requests
         self.overloaded += other.overloaded
         self.refused += other.refused
+        self.given_up += other.given_up
         self.dropped += other.dropped
         self.disconnected += other.disconnected
         self.failed += other.failed
@@ -104,11 +108,20 @@ class _Piece(NamedTuple):
 class Lane:
     """Sends n x 176 octets by a plan. links: the node of this lane, then those to turn to if it goes away.
 
-    samples: what is final so far. offered, final, queued: transfers that were due, are final, and are due but
+    retries: whether what the node has no room for is sent again, when it says. samples: what is final so far.
+    offered, final, queued: transfers that were due, are final, and are due but
     not sent.
     """
 
-    def __init__(self, links: Sequence[Link], octets: Octets, plan: Sequence[Due], connections: int) -> None:
+    def __init__(
+        self,
+        links: Sequence[Link],
+        octets: Octets,
+        plan: Sequence[Due],
+        connections: int,
+        *,
+        retries: bool = True,
+    ) -> None:
         self.samples: list[Sample] = []
         self.counters = Counters()
         self.queued = 0
@@ -118,6 +131,7 @@ class Lane:
         self._octets = octets
         self._plan = plan
         self._connections = connections
+        self._retries = retries
         self._queue: deque[_Piece] = deque()
         self._busy = 0
         self._closed = 0
@@ -213,7 +227,8 @@ class Lane:
             answer = await self._final(link, piece.rows)
         except RemoteOverloaded as overloaded:
             self.counters.overloaded += 1
-            self._spawn(piece, overloaded.retry_after_ms or RETRY_MS)
+            self.counters.refused += len(piece.rows)
+            self._refused(piece, overloaded.retry_after_ms or RETRY_MS)
         except (ConnectionError, PeerFault):
             self.counters.disconnected += 1
             if self._links[0] is link:
@@ -266,9 +281,17 @@ class Lane:
         self.counters.refused += int(is_refused.sum())
         again = is_dropped | is_refused
         if again.any():
-            self._spawn(_Piece(piece.due_us[again], piece.rows[again]), RETRY_MS)
+            self._refused(_Piece(piece.due_us[again], piece.rows[again]), RETRY_MS)
         for code in told["code"][~again & ~is_final].tolist():
             self._fail(describe(code)[0], 1)
+
+    def _refused(self, piece: _Piece, pause_ms: int) -> None:
+        """The node had no room for these."""
+        if self._retries:
+            self._spawn(piece, pause_ms)
+        else:
+            self.counters.given_up += len(piece.rows)
+            self._close(len(piece.rows))
 
     def _fail(self, cause: str, count: int) -> None:
         self.counters.failed[cause] += count

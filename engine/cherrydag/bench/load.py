@@ -33,10 +33,10 @@ _START_PAUSE_NS: Final = 300_000_000
 @dataclass(frozen=True, slots=True)
 class LoadSettings:
     """urls: of the nodes, each of which gets an equal share, by sender. workload: file of signed transfers,
-    of which the first `count` may be sent. rate: transfers a second, for so many seconds; None: as many as
-    the nodes take, part_rows on each connection. batch_ms: those that are due within it are sent together.
-    connections: requests of one node at a time. processes: that send. drain_s: how long to wait for what is
-    not final at the end."""
+    of which `count` may be sent, from number `first` on. rate: transfers a second, for so many seconds; None:
+    as many as the nodes take, part_rows on each connection. batch_ms: those that are due within it are sent
+    together. connections: requests of one node at a time. processes: that send. drain_s: how long to wait for
+    what is not final at the end. retries: as of Lane."""
 
     urls: tuple[str, ...]
     workload: Path
@@ -48,6 +48,8 @@ class LoadSettings:
     part_rows: int = 1024
     processes: int = 1
     drain_s: float = 30.0
+    first: int = 0
+    retries: bool = True
 
     def __post_init__(self) -> None:
         if not 1 <= self.connections <= CONNECTIONS_MAX:
@@ -240,7 +242,7 @@ class _Sender:
 
     def _lanes(self, numbers: Sequence[int], links: list[Link]) -> list[Lane]:
         settings = self._settings
-        records = workload.read(settings.workload).records[: settings.wanted]
+        records = workload.read(settings.workload).records[settings.first :][: settings.wanted]
         if len(records) < settings.wanted:
             raise ConfigError(f"{settings.workload}: {len(records)} transfers, {settings.wanted} are wanted")
         lane_of = lanes_of(records, len(links))
@@ -255,6 +257,7 @@ class _Sender:
                 octets[lane_of == number],
                 plans[number],
                 settings.connections,
+                retries=settings.retries,
             )
             for number in numbers
         ]
@@ -290,5 +293,6 @@ def _outcome(lanes: list[Lane]) -> LoadOutcome:
     for lane in lanes:
         outcome.counters.add(lane.counters)
         outcome.offered += lane.offered
-    outcome.unfinished = outcome.offered - outcome.final - outcome.counters.failed.total()
+    lost = outcome.counters.failed.total() + outcome.counters.given_up
+    outcome.unfinished = outcome.offered - outcome.final - lost
     return outcome

@@ -156,6 +156,13 @@ class Accounts:
         """
         return Status(self._table.begin(record, sender, now_s, forbidden))
 
+    def judge(self, records: Records, now_s: int, *, forbidden: int = AccountFlag.POLICY) -> Octets:
+        """What begin_operation would say of each of n records as things stand, each by itself: a Status each,
+        APPLIED for those that would pay their fee. Nothing changes."""
+        statuses = np.zeros(len(records), np.uint8)
+        self._table.judge(records, statuses, now_s, forbidden)
+        return statuses
+
     def get(self, address: Address, asset: int = NATIVE) -> Line | None:
         """The line, or None if it says nothing."""
         found = self._table.get(address, asset)

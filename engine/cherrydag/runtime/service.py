@@ -6,26 +6,29 @@ transaction comes back through the tag that the mempool keeps with it. Reads are
 
 import asyncio
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Final, NamedTuple, TypeAlias
+from dataclasses import dataclass, field
+from typing import Final
 
 import numpy as np
-import numpy.typing as npt
 
 from cherrydag.commit import Commit
 from cherrydag.crypto import DIGEST_BYTES
 from cherrydag.errors import Closed, Overloaded, Rejected
 from cherrydag.execution.accounts import Status
 from cherrydag.mempool import AddStatus, Mempool, MempoolSource, Presence
+from cherrydag.overload import OverloadControl, OverloadLimits
 from cherrydag.params import BODY_BYTES_MAX, VALID_FOREVER
 from cherrydag.payload import body_offsets
-from cherrydag.primitives import Digest
+from cherrydag.primitives import Digest, TimestampMs
 from cherrydag.runtime.books import Executed, places_of
+from cherrydag.runtime.funding import Funding
 from cherrydag.runtime.host import Host
 from cherrydag.runtime.lookups import Lookups
+from cherrydag.runtime.slices import Mask, Slice
 from cherrydag.runtime.submissions import (
     ROWS_MAX,
     SIGNATURE_CODE,
+    UNFUNDED_CODE,
     Phase,
     Submission,
     Tracker,
@@ -43,8 +46,6 @@ vertex of its own, and the two rounds that commit it cost the same however full 
 SLICES_AHEAD: Final = 2
 """Slices of one submission whose signatures are being checked at a time."""
 
-Mask: TypeAlias = npt.NDArray[np.bool_]
-
 _SWEEP_S: Final = 1.0
 """How often expired transactions are looked for."""
 
@@ -54,19 +55,14 @@ _TRANSIENT: Final = np.isin(np.arange(256), (AddStatus.SENDER_FULL, AddStatus.FU
 
 @dataclass(frozen=True, slots=True)
 class ServiceLimits:
-    """submissions_max: open at a time. fee_min: least fee that this node admits, if above the chain's."""
+    """submissions_max: open at a time. fee_min: least fee that this node admits, if above the chain's.
+    funding_ms: how long what cannot be paid for waits for its funds; some commits, and what a node may be
+    behind the one that has told of them."""
 
     submissions_max: int = 1 << 16
     fee_min: int = 1
-
-
-class _Slice(NamedTuple):
-    """Rows of a submission on their way into the mempool: numbers, records, ids, bodies, and verdicts."""
-
-    rows: Words
-    records: Records
-    ids: bytes
-    bodies: bytes
+    funding_ms: int = 2000
+    overload: OverloadLimits = field(default_factory=OverloadLimits)
 
 
 class Service:
@@ -86,6 +82,7 @@ class Service:
         self.rules = rules
         self.mempool = mempool
         self.tracker = Tracker()
+        self.overload = OverloadControl(limits.overload, len(rules.committee))
         self._source = source
         self._verifier = verifier
         self._limits = limits
@@ -99,11 +96,13 @@ class Service:
         self._failure: BaseException | None = None
         self._sweeper: asyncio.TimerHandle | None = None
         self._wall_s = 0
+        self._arriving = 0  # transactions that are being checked
 
     def attach(self, host: Host, lookups: Lookups) -> None:
         """Begin, with the host that feeds this service and what it can look up."""
         self.host = host
         self.lookups = lookups
+        self.funding = Funding(self.mempool, lookups, lambda: self._progress, self._limits.funding_ms)
         self._sweep()
 
     def close(self) -> None:
@@ -118,7 +117,7 @@ class Service:
         bodies: of the records that have one, end to end. wait: whether to wait for room in the mempool where
         there is none; otherwise such rows are refused. One that was handed in before is accepted again and
         gets the same result. Raises Rejected if the submission as a whole is out of bounds, Overloaded if
-        too many are open.
+        too many are open, or if more waits than will be final in time and this is not to wait for it.
         """
         self._check_running()
         self.check_admits()
@@ -131,7 +130,11 @@ class Service:
                 "submission_bodies", f"bodies: the records state {stated} bytes, got {len(bodies)}"
             )
         if len(self.tracker) >= self._limits.submissions_max:
-            raise Overloaded(f"submissions: {self._limits.submissions_max} are open; try again later")
+            raise Overloaded(
+                f"submissions: {self._limits.submissions_max} are open; try again later",
+                limit=self._limits.submissions_max,
+            )
+        await self._pass_gate(wait)
         records = np.ascontiguousarray(records)
         offsets = body_offsets(records, len(bodies))
         ids = transaction_ids(records, self.rules.chain.transaction_key, bodies, offsets)
@@ -142,6 +145,26 @@ class Service:
         finally:
             self.tracker.release(number)
         return submission
+
+    async def _pass_gate(self, wait: bool) -> None:
+        """Before any work is spent on a submission: Overloaded, or a wait until less waits."""
+        while wait and (after_ms := self.overload.retry_after_ms(self._now_ms(), self.waiting)):
+            await asyncio.wait([self._progress], timeout=after_ms / 1000)  # what waits may also expire
+            self._check_running()
+        if not wait:
+            self.overload.check(self._now_ms(), self.waiting)
+
+    @property
+    def waiting(self) -> int:
+        """Transactions that are being checked, or wait for a vertex of ours."""
+        return self._arriving + len(self.mempool)
+
+    def _now_ms(self) -> TimestampMs:
+        return TimestampMs(int(self._loop.time() * 1000))
+
+    def _observe(self) -> None:
+        self.overload.observe(self._now_ms(), self._source.drained, self.waiting)
+        self._source.transactions_max = self.overload.vertex_max
 
     async def _admit_all(
         self,
@@ -159,22 +182,28 @@ class Service:
             part = bodies[int(offsets[start]) : int(offsets[stop])] if offsets is not None else b""
             rows = np.arange(start, stop, dtype=np.uint64)
             ids = submission.ids[start * DIGEST_BYTES : stop * DIGEST_BYTES]
-            slices.append(_Slice(rows, records[start:stop], ids, bytes(part)))
+            slices.append(Slice(rows, records[start:stop], ids, bytes(part)))
         checks: list[asyncio.Task[Octets]] = []
+        unchecked = n
+        self._arriving += unchecked
         try:
             for at, item in enumerate(slices):
                 while len(checks) < min(len(slices), at + SLICES_AHEAD):
                     checks.append(self._loop.create_task(self._check(slices[len(checks)])))
                 codes = await checks[at]
                 self._check_running()
+                unchecked -= len(item.rows)
+                self._arriving -= len(item.rows)
                 await self._admit(submission, number, item, codes, wait)
         except BaseException:
             for task in checks:
                 task.cancel()
             self.tracker.drop(number)  # nobody will ask for what has become of the rest
             raise
+        finally:
+            self._arriving -= unchecked
 
-    async def _check(self, item: _Slice) -> Octets:
+    async def _check(self, item: Slice) -> Octets:
         """Codes of rows that can never be accepted, 0 for the others."""
         faults = check_records(
             item.records,
@@ -184,18 +213,36 @@ class Service:
             kinds=self.rules.kinds,
         )
         codes = code_of_fault(faults)
-        if not faults.all():
-            valid = await self._verifier.check(Signatures.of_records(item.records, item.ids))
-            codes[(valid == 0) & (codes == 0)] = SIGNATURE_CODE
+        if self.funding.is_full:
+            codes[(codes == 0) & self.funding.unpaid(item)] = UNFUNDED_CODE
+        sound = codes == 0
+        if sound.any():
+            checked = item if sound.all() else item.kept(sound)
+            valid = await self._verifier.check(Signatures.of_records(checked.records, checked.ids))
+            codes[np.flatnonzero(sound)[valid == 0]] = SIGNATURE_CODE
         return codes
 
     async def _admit(
-        self, submission: Submission, number: int, item: _Slice, codes: Octets, wait: bool
+        self, submission: Submission, number: int, item: Slice, codes: Octets, wait: bool
     ) -> None:
         bad = codes > 0
         if bad.any():
             submission.mark_refused(item.rows[bad], codes[bad])
-            item = _kept(item, ~bad)
+            item = item.kept(~bad)
+        unpaid = self.funding.unpaid(item)
+        if not unpaid.any():
+            await self._add(submission, number, item, wait)
+            return
+        await self._add(submission, number, item.kept(~unpaid), wait)
+        late = await self.funding.hold(
+            item.kept(unpaid), lambda part: self._add(submission, number, part, wait)
+        )
+        if len(late):
+            submission.mark_refused(late, np.full(len(late), UNFUNDED_CODE, np.uint8))
+
+    async def _add(self, submission: Submission, number: int, item: Slice, wait: bool) -> None:
+        """Into the mempool, or not, by row."""
+        self._check_running()
         while len(item.rows):
             progress = self._progress
             offsets = body_offsets(item.records, len(item.bodies))
@@ -207,11 +254,11 @@ class Service:
             self.host.on_payload()
             if not again.any():
                 return
-            item = _kept(item, again)
+            item = item.kept(again)
             await asyncio.shield(progress)
             self._check_running()
 
-    def _account(self, submission: Submission, number: int, item: _Slice, found: Octets, again: Mask) -> None:
+    def _account(self, submission: Submission, number: int, item: Slice, found: Octets, again: Mask) -> None:
         submission.codes[item.rows] = found
         if found.max() <= AddStatus.REPLACED:
             return
@@ -266,6 +313,7 @@ class Service:
                 statuses, places = self._first_copies(ids, statuses, places, again.tolist())
             self.tracker.final(ids, tags, places, statuses)
         self._source.on_committed(executed.sub_dag.vertices)
+        self._observe()
         self.lookups.note(executed)
         self._tell_progress()
 
@@ -328,22 +376,10 @@ class Service:
         self._wall_s = min(self.host.wall_ms // 1000, VALID_FOREVER)
         self.mempool.expire(self._wall_s)
         self._take_drops()
+        self._observe()
         self._sweeper = self._loop.call_later(_SWEEP_S, self._sweep)
 
     @property
     def chain_time_s(self) -> int:
         """Main-chain time, by which expiry is judged: never ahead of what a commit has said."""
         return self.lookups.time_s
-
-
-def _kept(item: _Slice, rows: Mask) -> _Slice:
-    """The rows of a slice in a mask."""
-    records = item.records[rows]
-    ids = np.frombuffer(item.ids, np.uint8).reshape(-1, DIGEST_BYTES)[rows].tobytes()
-    bodies = item.bodies
-    if bodies:
-        offsets = body_offsets(item.records, len(bodies))
-        if offsets is not None:
-            spans = [(int(offsets[at]), int(offsets[at + 1])) for at in np.flatnonzero(rows).tolist()]
-            bodies = b"".join(bodies[start:stop] for start, stop in spans)
-    return _Slice(item.rows[rows], records, ids, bodies)

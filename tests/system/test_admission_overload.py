@@ -1,0 +1,139 @@
+"""What a ledger admits: nothing that would be free, and in an overload only what can be final in time."""
+
+import asyncio
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from cherrydag.address import address_of
+from cherrydag.errors import Overloaded
+from cherrydag.execution.accounts import Status
+from cherrydag.ledger import AsyncLedger
+from cherrydag.mempool import MempoolLimits
+from cherrydag.overload import OverloadLimits
+from cherrydag.runtime import funding as funding_module
+from cherrydag.runtime.opening import LedgerOptions
+from cherrydag.runtime.service import Service, ServiceLimits
+from cherrydag.runtime.submissions import UNFUNDED_CODE, Phase
+from cherrydag.signing import KeyPair, generate_keypair, sign_records
+from cherrydag.storage.values import StoreOptions
+from cherrydag.transaction import Records, build_transfers
+
+ALICE, BOB = (generate_keypair(bytes([i]) * 32) for i in (1, 2))
+STRANGERS = [generate_keypair(bytes([9, i]) + bytes(30)) for i in range(40)]
+POOL = 256
+HELD = POOL // funding_module.SHARE
+OPTIONS = LedgerOptions(
+    mempool=MempoolLimits(transactions_max=POOL, recent_max=1024, body_bytes_max=1 << 20),
+    store=StoreOptions(map_bytes=1 << 30, preflight=False),
+    service=ServiceLimits(funding_ms=400, overload=OverloadLimits(patience_ms=1)),
+)
+
+
+@asynccontextmanager
+async def opened(folder: Path):
+    async with await AsyncLedger.open(folder / "shop", options=OPTIONS) as ledger:
+        yield ledger, ledger._running.service
+
+
+def signed(ledger: AsyncLedger, keys: list[KeyPair], to: KeyPair, amount: int = 1, count: int = 1) -> Records:
+    """`count` transfers from each key, one after another."""
+    senders = np.repeat(np.arange(len(keys)), count)
+    records = build_transfers(
+        senders=b"".join(keys[i].public_key for i in senders),
+        recipients=address_of(to.public_key),
+        amounts=amount,
+        nonces=np.tile(np.arange(count), len(keys)).astype(np.uint64),
+    )
+    sign_records(records, ledger.transaction_key, keys, senders)
+    return records
+
+
+async def until_held(service: Service, count: int) -> None:
+    while service.funding.held != count:
+        await asyncio.sleep(0)
+
+
+async def test_unfunded_senders_take_no_room_and_a_funded_one_gets_in(tmp_path):
+    async with opened(tmp_path) as (ledger, service):
+        flood = asyncio.create_task(ledger.submit(signed(ledger, STRANGERS, BOB, count=20), wait=False))
+        await until_held(service, HELD)
+        assert len(service.mempool) == 0
+        paid = await (await ledger.transfer(ledger.treasury, BOB, 5)).final()
+        assert paid.statuses.tolist() == [Status.APPLIED]
+        refused = await flood
+        assert set(refused.phases.tolist()) == {Phase.REFUSED}
+        assert refused.refusal().code == "sender_unfunded"
+        assert service.mempool.stats().outcomes[1] == 1  # the one that paid
+        assert service.funding.held == 0
+
+
+async def test_beyond_what_is_held_the_unfunded_are_refused_before_their_signatures_are_checked(tmp_path):
+    async with opened(tmp_path) as (ledger, service):
+        flood = asyncio.create_task(ledger.submit(signed(ledger, STRANGERS, BOB), wait=False))
+        await until_held(service, HELD)
+        records = signed(ledger, [STRANGERS[0], ledger.treasury], BOB)
+        records["signature"][0] = 0
+        told = await ledger.submit(records, wait=False)
+        assert told.codes.tolist()[0] == UNFUNDED_CODE
+        assert (await told.final()).statuses.tolist()[1] == Status.APPLIED
+        await flood
+
+
+async def test_what_is_funded_meanwhile_is_admitted(tmp_path):
+    async with opened(tmp_path) as (ledger, service):
+        early = asyncio.create_task(ledger.submit(signed(ledger, [ALICE], BOB, 3), wait=False))
+        await until_held(service, 1)
+        await (await ledger.transfer(ledger.treasury, ALICE, 10)).final()
+        assert (await (await early).final()).statuses.tolist() == [Status.APPLIED]
+        assert (ledger.balance(BOB), service.funding.held) == (3, 0)
+
+
+async def test_funds_and_what_spends_them_may_come_in_one_call(tmp_path):
+    async with opened(tmp_path) as (ledger, _):
+        records = np.concatenate(
+            [signed(ledger, [ledger.treasury], ALICE, 10), signed(ledger, [ALICE], BOB, 3)]
+        )
+        done = await (await ledger.submit(records)).final()
+        assert done.statuses.tolist() == [Status.APPLIED, Status.APPLIED]
+
+
+async def test_a_copy_of_what_emptied_an_account_tells_the_first_result(tmp_path):
+    async with opened(tmp_path) as (ledger, _):
+        await (await ledger.transfer(ledger.treasury, ALICE, 4)).final()
+        records = signed(ledger, [ALICE], BOB, 3)
+        first = await (await ledger.submit(records)).final()
+        again = await (await ledger.submit(records, wait=False)).final()
+        assert again.places.tolist() == first.places.tolist()
+        assert again.statuses.tolist() == [Status.APPLIED]
+
+
+async def test_an_overload_refuses_who_will_not_wait_and_lets_the_others_wait(tmp_path):
+    async with opened(tmp_path) as (ledger, service):
+        control, records = service.overload, signed(ledger, [ledger.treasury], BOB, count=20)
+        service._arriving = control.waiting_max + 1
+        while not control.is_refusing:
+            control.retry_after_ms(service._now_ms(), service.waiting)
+            await asyncio.sleep(0.001)
+        service._arriving = control.waiting_max
+        with pytest.raises(Overloaded, match=r"overload\.wait_ms") as refused:
+            await ledger.submit(records, wait=False)
+        assert (refused.value.limit, refused.value.retry_after_ms) == (control.waiting_max, 250)
+        patient = asyncio.create_task(ledger.submit(records))
+        done, _ = await asyncio.wait([patient], timeout=0.01)
+        assert not done
+        service._arriving = 0
+        assert set((await (await patient).final()).statuses.tolist()) == {Status.APPLIED}
+        assert service.waiting == 0
+
+
+async def test_a_vertex_carries_what_the_control_allows(tmp_path):
+    async with opened(tmp_path) as (ledger, service):
+        service.overload.vertex_min = 7
+        service._observe()
+        done = await (await ledger.submit(signed(ledger, [ledger.treasury], BOB, count=20))).final()
+        commits = done.places >> np.uint64(32)
+        assert max(np.unique(commits, return_counts=True)[1]) == 7
+        assert service._source.drained == 20
