@@ -17,6 +17,7 @@ from cherrydag.consensus.main_chain import ChainParams
 from cherrydag.consensus.ports import PayloadSource, Signer, SignState, Store
 from cherrydag.consensus.timing import Timing
 from cherrydag.errors import PeerFault
+from cherrydag.gossip.backlog import Backlog
 from cherrydag.gossip.commit_sync import CommitSync
 from cherrydag.gossip.effects import Penalise, Send, Verify
 from cherrydag.gossip.faults import SyncFault
@@ -38,16 +39,13 @@ from cherrydag.gossip.messages import (
 from cherrydag.gossip.server import Server
 from cherrydag.gossip.spread import SpreadLimits
 from cherrydag.gossip.spreading import Spreading, unsent_left_out
-from cherrydag.params import COMMIT_SYNC_BATCH, COMMITTEE_MAX, PEER_OTHERS, PEER_SELF
+from cherrydag.params import COMMITTEE_MAX, PEER_OTHERS, PEER_SELF
 from cherrydag.primitives import Digest, Peer, PublicKey, TimestampMs, ValidatorIndex
 from cherrydag.refs import AnyRef, round_of
 from cherrydag.verify import EpochRules, VertexFault
 from cherrydag.vertex import OperatorVertex, ValidatorVertex, Vertex
 
 NodeEffect: TypeAlias = Effect | Send | Verify | Penalise
-
-UNEXECUTED_MAX = 5 * COMMIT_SYNC_BATCH
-"""Commits that may wait for their execution before commit sync pauses."""
 
 RECHECK_MS = 2000
 """While something is parked, this often it is made sure that what it waits for is wanted: a flood may have
@@ -111,7 +109,7 @@ class Node:
         self._effects: list[NodeEffect] = []
         self._asked: dict[int, Peer] = {}
         self._seen_index = 0
-        self._executed_index = 0
+        self._backlog = Backlog()
         self._recheck_ms: TimestampMs | None = None
         self.wake_at_ms: int | None = None
         """When to call on_tick if nothing happens before; None: never."""
@@ -134,7 +132,7 @@ class Node:
 
     def start(self, now_ms: TimestampMs, executed_index: int = 0) -> list[NodeEffect]:
         """Recover from the store. executed_index: of the last commit whose execution is durable."""
-        self._executed_index = executed_index
+        self._backlog = Backlog(executed_index)
         effects = self.engine.start(now_ms, executed_index)
         chain = self.engine.chain
         self.commit_sync = CommitSync(
@@ -206,9 +204,10 @@ class Node:
 
     def on_executed(self, index: int, state_root: Digest | None, now_ms: TimestampMs) -> list[NodeEffect]:
         """A commit has been executed; the state root if a checkpoint follows it."""
-        self._executed_index = max(self._executed_index, index)
+        self._backlog.executed(index)
         self._press_back()
         self._route(self.engine.on_executed(index, state_root), now_ms)
+        self._apply_certified(now_ms)
         return self._take(now_ms)
 
     def on_payload(self, now_ms: TimestampMs) -> list[NodeEffect]:
@@ -314,10 +313,12 @@ class Node:
         self._route(effects, now_ms)
 
     def _apply_certified(self, now_ms: TimestampMs) -> None:
-        if self.commit_sync is None:
-            return
-        for commit, vertices in self.commit_sync.ready():
+        sync = self.commit_sync
+        while sync is not None and (ready := sync.ready(limit=1)):
+            ((commit, vertices),) = ready
             self._enter(vertices, self.engine.on_certified(commit, vertices, now_ms), now_ms)
+            self._backlog.certified(commit.index, vertices)
+            self._press_back()
 
     def _route(self, effects: Sequence[Effect], now_ms: TimestampMs) -> None:
         for effect in effects:
@@ -390,8 +391,7 @@ class Node:
     def _press_back(self) -> None:
         """No more commits are fetched while too many wait for their execution."""
         if self.commit_sync is not None:
-            waiting = self.engine.chain.index - self._executed_index
-            self.commit_sync.set_back_pressure(waiting > UNEXECUTED_MAX)
+            self.commit_sync.set_back_pressure(self._backlog.is_full(self.engine.chain.index))
 
 
 def _earlier(one_ms: int | None, other_ms: int | None) -> int | None:

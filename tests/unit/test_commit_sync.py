@@ -192,6 +192,63 @@ def test_vertices_are_asked_of_who_sent_the_commits_then_of_others() -> None:
     assert refs == [ref for commit in SYNC.commits for ref in commit.vertices][:20]
 
 
+def test_before_the_first_vertices_64_are_asked_for_at_once() -> None:
+    sync = syncing(A, B, batch=30, ranges_max=1)
+    certify(sync)
+    asked = [len(r.refs) for _, r in sync.requests(0) if isinstance(r, GetVertices)]
+    assert asked == [64, 126 - 64]
+
+
+@pytest.mark.parametrize(("spare", "fitting"), [(-1, 6), (0, 7), (1, 7)])
+def test_as_many_vertices_are_asked_of_a_peer_as_an_answer_holds(spare: int, fitting: int) -> None:
+    # All frames are of one size here, so the mean is exact once it has settled.
+    plain = [c for c in SYNC.commits if c.index > 4 and c.index % 5 and c.index % 7]
+    size = len(encode_vertex(SYNC.vertices[plain[0].vertices[0]]))
+    assert {len(encode_vertex(SYNC.vertices[ref])) for c in plain for ref in c.vertices} == {size}
+    sync = syncing(A, B, C, target=37, batch=37, response_bytes_max=7 * size + spare)
+    sync._vertex_bytes = size
+    certify(sync)
+    asked = [(p, len(r.refs)) for p, r in sync.requests(0) if isinstance(r, GetVertices)]
+    assert asked == [(A, fitting), (A, fitting), (B, fitting), (C, fitting)]
+
+
+@pytest.mark.parametrize(("answer_bytes", "grows"), [(64_000, True), (8000, False)])
+def test_how_much_is_asked_for_follows_the_frames_that_come(answer_bytes: int, grows: bool) -> None:
+    sync = syncing(A, batch=37, response_bytes_max=answer_bytes, vertex_requests_max=1)
+    certify(sync)
+    asked: list[int] = []
+    while requests := [(p, r) for p, r in sync.requests(0) if isinstance(r, GetVertices)]:
+        ((peer, request),) = requests
+        asked.append(len(request.refs))
+        sync.on_vertices(peer, answer(request), 0)
+    assert sum(asked) == sum(len(commit.vertices) for commit in SYNC.commits[:37])
+    assert asked[0] == 64
+    assert asked[1] > 64 if grows else asked[-2] < asked[1] < 64
+
+
+def test_vertices_longer_than_an_answer_are_asked_for_one_by_one() -> None:
+    sync = syncing(A, batch=37, response_bytes_max=64, held_bytes_max=1 << 20, vertex_requests_max=1)
+    certify(sync)
+    asked: list[int] = []
+    while requests := [(p, r) for p, r in sync.requests(0) if isinstance(r, GetVertices)]:
+        for peer, request in requests:
+            asked.append(len(request.refs))
+            sync.on_vertices(peer, answer(request), 0)
+    assert asked[0] == 64 and set(asked[1:]) == {1}
+    assert len(sync.ready()) == 37
+
+
+def test_no_more_commits_come_out_than_are_wanted() -> None:
+    sync = syncing(A, ranges_max=1)
+    certify(sync)
+    for peer, request in sync.requests(0):
+        if isinstance(request, GetVertices):
+            sync.on_vertices(peer, answer(request), 0)
+    found = [sync.ready(limit=limit) for limit in (0, 1, 3)]
+    assert [[ready.commit.index for ready in part] for part in found] == [[], [1], [2, 3, 4]]
+    assert [ready.commit.index for ready in sync.ready()] == [5, 6, 7, 8, 9, 10]
+
+
 @pytest.mark.parametrize(("field", "limit"), [("vertex_requests_max", 3), ("vertex_requests_per_peer", 1)])
 def test_vertex_requests_in_flight_are_bounded(field: str, limit: int) -> None:
     sync = syncing(A, B, refs_per_request=1, ranges_max=1, **{field: limit})

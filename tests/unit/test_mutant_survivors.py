@@ -5,13 +5,13 @@ from engine_nodes import seat_of, sends
 from engines import ALWAYS, FOUR, SEED, START_MS, Forge, Host, Marks, MockSigner, Payloads, flat, of_type
 from vertices import digest
 
-from cherrydag import node as node_module
 from cherrydag.commit import CommitVote
 from cherrydag.consensus.author import Identity
 from cherrydag.consensus.effects import Broadcast, Persist
 from cherrydag.consensus.engine import Engine
 from cherrydag.consensus.main_chain import ChainParams
 from cherrydag.consensus.timing import Timing
+from cherrydag.gossip import backlog
 from cherrydag.gossip.fetcher import Fetcher
 from cherrydag.gossip.messages import GetCommits, Push
 from cherrydag.refs import VertexRef
@@ -78,7 +78,7 @@ def test_peers_that_are_gone_are_none_of_those_that_are_asked_at_once() -> None:
 def test_no_commits_are_fetched_while_too_many_wait_for_their_execution(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(node_module, "UNEXECUTED_MAX", 5)
+    monkeypatch.setattr(backlog, "UNEXECUTED_MAX", 5)
     seat = seat_of(None, 1, 2, 3, params=SMALL)
     on_executed = seat.node.on_executed
     monkeypatch.setattr(seat.node, "on_executed", lambda *_: [])

@@ -4,6 +4,7 @@ from dataclasses import replace
 from functools import cache
 from typing import Any
 
+import pytest
 from engine_nodes import Seat, seat_of, sends
 from engines import FOUR, START_MS, Forge, flat, issuer, of_type
 from hypothesis import given, settings
@@ -13,6 +14,7 @@ from vertices import digest
 from cherrydag.commit import Commit, CommitVote
 from cherrydag.consensus.effects import Broadcast, Execute
 from cherrydag.consensus.main_chain import ChainParams
+from cherrydag.gossip import backlog
 from cherrydag.gossip.effects import Penalise, Send
 from cherrydag.gossip.messages import (
     Commits,
@@ -92,6 +94,34 @@ def test_who_is_two_hundred_and_fifty_commits_behind_catches_up_by_certified_com
     assert not client.node.engine.is_behind
     assert of_type(client.done, Penalise) == []
     assert client.store.commits(1, 999) == commits[: client.node.engine.chain.index]
+
+
+@pytest.mark.parametrize(
+    ("bound", "most", "waiting"), [("UNEXECUTED_MAX", 20, 21), ("UNEXECUTED_BYTES_MAX", 30_000, None)]
+)
+def test_complete_commits_leave_as_execution_makes_room(
+    bound: str, most: int, waiting: int | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(backlog, bound, most)
+    rows, commits = voting_chain()
+    client = seat_of(None, 1, 2, 3, params=SMALL)
+    on_executed = client.node.on_executed
+    monkeypatch.setattr(client.node, "on_executed", lambda *_: [])
+    sync, server = client.node.commit_sync, server_of(rows)
+    assert sync is not None
+    effects = flat(client.say(author, Push(rows[-1][author])) for author in (1, 2, 3))
+    while asked := [e for e in of_type(effects, Send) if sync.expects(e.peer, e.message.number)]:
+        replies = [(e.peer, reply) for e in asked for reply in of_type(server.say(0, e.message), Send)]
+        effects = flat(client.say(peer, reply.message) for peer, reply in replies)
+    chain = client.node.engine.chain
+    held = chain.index
+    assert held == waiting or (waiting is None and 1 < held < 30)
+    assert sync.held_bytes > 0
+    # From here on nobody says anything.
+    for index in range(1, 60):
+        client.perform(on_executed(index, None, client.now_ms))
+    assert held + 50 < chain.index < 100
+    assert executed(client.done) == [commit.digest for commit in commits][: chain.index]
 
 
 def test_a_validator_that_was_away_follows_and_then_takes_part_above_what_is_committed() -> None:

@@ -252,8 +252,16 @@ GOSSIPING: Final = (
         "execution-does-not-press-back",
         "7: the node never tells commit sync that commits wait for their execution",
         NODE,
-        "self.commit_sync.set_back_pressure(waiting > UNEXECUTED_MAX)",
-        "self.commit_sync.set_back_pressure(waiting < 0)",
+        "self.commit_sync.set_back_pressure(self._backlog.is_full(self.engine.chain.index))",
+        "self.commit_sync.set_back_pressure(False)",
         SURVIVORS,
+    ),
+    Mutant(
+        "execution-lets-nothing-out",
+        "7: commits that are complete wait for a message when execution has made room",
+        NODE,
+        "state_root), now_ms)\n        self._apply_certified(now_ms)\n",
+        "state_root), now_ms)\n",
+        "tests/unit/test_node_peers.py",
     ),
 )

@@ -9,6 +9,7 @@ from cherrydag.commit import Commit, CommitVote
 from cherrydag.committee import Committee
 from cherrydag.errors import PeerFault
 from cherrydag.gossip.faults import SyncFault
+from cherrydag.gossip.messages import Commits
 from cherrydag.payload import EMPTY_PAYLOAD, payload_ids, payload_root
 from cherrydag.primitives import Digest, Epoch, ValidatorIndex
 from cherrydag.refs import AnyRef
@@ -20,6 +21,23 @@ class CommitLink(NamedTuple):
 
     commit_index: int
     digest: Digest
+
+
+def check_answer(
+    message: Commits, first: int, last: int, committee: Committee, known: Iterable[CommitLink]
+) -> tuple[ValidatorVertex, ...]:
+    """Check an answer to a request for first..last: its commits, if it has any, and who certifies the last.
+
+    Returns the votes to be verified. Raises PeerFault with COMMIT_RANGE, COMMIT_EPOCH, COMMIT_LINK,
+    COMMIT_VERTICES, VOTE or VOTE_STAKE.
+    """
+    commits, votes = message.commits, message.votes
+    if not commits:
+        if votes:
+            _refuse(SyncFault.COMMIT_RANGE, f"votes: {len(votes)} without a commit")
+        return ()
+    check_commits(commits, first, last, committee.epoch, known)
+    return check_votes(votes, commits[-1], committee)
 
 
 def check_commits(

@@ -11,7 +11,7 @@ from typing import Final, NamedTuple
 
 from cherrydag.codec import vertex_parts
 from cherrydag.errors import PeerFault, invariant
-from cherrydag.gossip.certified import CommitLink, check_commits, check_vertices, check_votes
+from cherrydag.gossip.certified import CommitLink, check_answer, check_vertices
 from cherrydag.gossip.faults import SyncFault
 from cherrydag.gossip.messages import Commits, GetCommits, GetVertices, Vertices
 from cherrydag.gossip.ranges import CertifiedCommit, CommitRange, certified_links, first_gap, in_order
@@ -24,6 +24,9 @@ from cherrydag.verify import EpochRules
 from cherrydag.vertex import ValidatorVertex, Vertex
 
 _LATE_MAX: Final = 256
+
+_FIRST_ASK: Final = 64
+"""Vertices of a request while nobody knows how long they are."""
 
 
 class SyncLimits(NamedTuple):
@@ -40,7 +43,7 @@ class SyncLimits(NamedTuple):
     batches_max: int = 3
     ranges_max: int = 2
     refs_per_request: int = FETCH_REFS_MAX
-    vertex_requests_max: int = 4
+    vertex_requests_max: int = 8
     vertex_requests_per_peer: int = 2
     held_bytes_max: int = 64 * 1024 * 1024
     response_bytes_max: int = RESPONSE_BYTES_MAX
@@ -80,6 +83,7 @@ class CommitSync:
         "_scores",
         "_stalls",
         "_target",
+        "_vertex_bytes",
     )
 
     def __init__(
@@ -105,6 +109,7 @@ class CommitSync:
         self._scores = PeerScores(self._limits.pause_ms, self._limits.pause_max_ms)
         self._stalls = 0
         self._now_ms = 0
+        self._vertex_bytes = self._limits.response_bytes_max // _FIRST_ASK  # of the frames that came last
 
     # What the host tells
 
@@ -190,10 +195,10 @@ class CommitSync:
             return []
         return [*self._ask_commits(now_ms), *self._ask_vertices(now_ms)]
 
-    def ready(self) -> list[CertifiedCommit]:
-        """The next commits whose vertices are all here, by index, each handed out once."""
+    def ready(self, limit: int | None = None) -> list[CertifiedCommit]:
+        """The next commits whose vertices are all here, by index, each handed out once; `limit` at most."""
         found: list[CertifiedCommit] = []
-        while not self._paused:
+        while not self._paused and (limit is None or len(found) < limit):
             index = self._handed.commit_index + 1
             held = next((r for r in self._ranges.values() if r.certified and r.commit_at(index)), None)
             taken = None if held is None else held.pop_complete()
@@ -223,7 +228,8 @@ class CommitSync:
         if held is None:
             return ()
         try:
-            votes = self._check(held, message)
+            known = [self._head, self._handed, *certified_links(self._ranges.values())]
+            votes = check_answer(message, held.first, held.last, self._rules.committee, known)
         except PeerFault:
             self._drop(held)
             self._scores.lied(peer, now_ms)
@@ -253,17 +259,6 @@ class CommitSync:
             self._drop(held)
         self._trim()
 
-    def _check(self, held: CommitRange, message: Commits) -> tuple[ValidatorVertex, ...]:
-        commits, votes = message.commits, message.votes
-        if not commits:
-            if votes:
-                raise PeerFault(SyncFault.COMMIT_RANGE, f"votes: {len(votes)} without a commit")
-            return ()
-        committee = self._rules.committee
-        known = [self._head, self._handed, *certified_links(self._ranges.values())]
-        check_commits(commits, held.first, held.last, committee.epoch, known)
-        return check_votes(votes, commits[-1], committee)
-
     # Vertices
 
     def on_vertices(self, peer: Peer, message: Vertices, now_ms: int) -> None:
@@ -284,10 +279,11 @@ class CommitSync:
             raise
         held.add(message.vertices)
         held.give_back(request.refs)
-        if message.vertices:
-            self._stalls = 0
         is_whole = len(message.vertices) == len(request.refs)
         size = sum(map(len, chain.from_iterable(map(vertex_parts, message.vertices))))
+        if message.vertices:
+            self._stalls = 0
+            self._vertex_bytes = (3 * self._vertex_bytes + size // len(message.vertices)) // 4
         self._rate(peer, is_whole=is_whole, size=size, now_ms=now_ms)
 
     def _rate(self, peer: Peer, *, is_whole: bool, size: int, now_ms: int) -> None:
@@ -338,10 +334,17 @@ class CommitSync:
                 peer = self._scores.best(held.last, held.peer, now_ms, busy)
                 if peer is None:
                     return
-                refs = held.take_refs(self._limits.refs_per_request, of_first=is_full)
+                refs = held.take_refs(self._refs_per_request, of_first=is_full)
                 if not refs:
                     break
                 yield peer, GetVertices(self._open(peer, held, refs, now_ms), refs)
+
+    @property
+    def _refs_per_request(self) -> int:
+        """As many as are likely to fit into one answer: what it has no room for would wait for another round
+        trip to the same peer, while others could send it."""
+        fitting = self._limits.response_bytes_max // max(1, self._vertex_bytes)
+        return max(1, min(fitting, self._limits.refs_per_request))
 
     def _open(self, peer: Peer, held: CommitRange | None, refs: tuple[AnyRef, ...], now_ms: int) -> int:
         number = next(self._numbers)

@@ -6,10 +6,9 @@ that is dropped and matters is referred to by others, and fetched.
 
 from typing import NamedTuple
 
+from cherrydag.credit import Credit
 from cherrydag.params import PEER_OTHERS
 from cherrydag.primitives import Peer
-
-_ONE = 1000  # credit of one push
 
 
 class PushLimits(NamedTuple):
@@ -27,16 +26,14 @@ class PushPace:
 
     def __init__(self, limits: PushLimits | None = None) -> None:
         self._limits = limits or PushLimits()
-        self._credits: dict[Peer, tuple[int, int]] = {}
+        self._credits: dict[Peer, Credit] = {}
 
     def admits(self, peer: Peer, now_ms: int) -> bool:
         """Whether a push of this peer is looked at. It costs credit only then."""
         rate = self._limits.validator_rate if peer < PEER_OTHERS else self._limits.other_rate
-        full = rate * self._limits.seconds * _ONE
-        credit, since_ms = self._credits.get(peer, (full, now_ms))
-        credit = min(full, credit + (now_ms - since_ms) * rate)
-        admitted = credit >= _ONE
-        self._credits[peer] = credit - _ONE * admitted, now_ms
+        burst = rate * self._limits.seconds
+        credit = self._credits.get(peer) or Credit.full(burst, now_ms)
+        admitted, self._credits[peer] = credit.take(rate, burst, now_ms)
         return admitted
 
     def gone(self, peer: Peer) -> None:

@@ -191,10 +191,11 @@ class AddressBook:
     def choose(
         self, wall_ms: int, is_wanted: Callable[[Entry], bool], *, tried: bool | None = None
     ) -> Entry | None:
-        """A node to dial that is wanted and not to be left alone for now.
+        """A node to dial that is wanted and not to be left alone for now; None if no pick finds one.
 
-        By chance a bucket, a network in it, and an entry of that: many nodes of one network count as one.
-        tried: from these buckets only; None: from either kind, as often, while both have some.
+        A pick is by chance: of a bucket, of a network in it, of an entry in that, so that many nodes of one
+        network are no likelier than one. tried: True for the buckets of nodes that have answered, False for
+        those of the others; None for either kind, both as likely unless one is empty.
         """
         kinds = [self._tried, self._new] if tried is None else [self._tried if tried else self._new]
         filled = [found for found in ([bucket for bucket in kind if bucket] for kind in kinds) if found]

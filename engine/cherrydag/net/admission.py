@@ -11,10 +11,10 @@ from functools import lru_cache
 from ipaddress import IPv6Address, ip_address
 from typing import NamedTuple
 
+from cherrydag.credit import Credit
 from cherrydag.net.addresses import Address, Scope, group_of, scope_of
 from cherrydag.primitives import PublicKey
 
-_ONE = 1000  # credit of one handshake
 _GROUPS_CACHED = 1024
 
 
@@ -51,7 +51,7 @@ class Admission:
     def __init__(self, limits: AdmissionLimits | None = None) -> None:
         self._limits = limits or AdmissionLimits()
         self._reserved: frozenset[str] = frozenset()
-        self._credits: OrderedDict[bytes, tuple[int, int]] = OrderedDict()
+        self._credits: OrderedDict[bytes, Credit] = OrderedDict()
         self._bans: dict[PublicKey, Ban] = {}
         self._hosts: dict[str, PublicKey] = {}
         self.refused = 0
@@ -125,11 +125,9 @@ class Admission:
 
     def _has_credit(self, name: bytes, now_ms: int) -> bool:
         """Take one handshake from the prefix's credit, which fills up within a second."""
-        full = self._limits.prefix_rate * _ONE
-        credit, since_ms = self._credits.pop(name, (full, now_ms))
-        credit = min(full, credit + (now_ms - since_ms) * self._limits.prefix_rate)
-        admitted = credit >= _ONE
-        self._credits[name] = credit - _ONE * admitted, now_ms
+        rate = self._limits.prefix_rate
+        credit = self._credits.pop(name, None) or Credit.full(rate, now_ms)
+        admitted, self._credits[name] = credit.take(rate, rate, now_ms)
         # The one that was seen least lately has the fullest credit: to forget it gives away the least.
         while len(self._credits) > self._limits.prefixes_max:
             self._credits.popitem(last=False)

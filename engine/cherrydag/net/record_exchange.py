@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from cherrydag.credit import Credit
 from cherrydag.errors import PeerFault
 from cherrydag.net.address_book import AddressBook, Chance
 from cherrydag.net.addresses import Address
@@ -70,8 +71,7 @@ class RecordLink:
     key: PublicKey
     source: Address
     is_ours: bool
-    credit: int
-    credited_ms: int
+    credit: Credit
     waits: bool = False
     ask_at_ms: int = 0
     serve_at_ms: int = 0
@@ -132,7 +132,7 @@ class RecordExchange:
 
     def opened(self, key: PublicKey, source: Address, now_ms: int, *, is_ours: bool) -> RecordLink:
         """A link is open: say where we are."""
-        link = RecordLink(key, source, is_ours, self._limits.announce_burst, now_ms)
+        link = RecordLink(key, source, is_ours, Credit.full(self._limits.announce_burst, now_ms))
         self.links[key] = link
         if self.record is not None:
             self._tell(key, self.record)
@@ -159,12 +159,9 @@ class RecordExchange:
         return self._learn(link, [record], wall_ms)
 
     def _take_credit(self, link: RecordLink, now_ms: int) -> None:
-        earned = (now_ms - link.credited_ms) // 1000
-        link.credit = min(self._limits.announce_burst, link.credit + earned)
-        link.credited_ms += earned * 1000
-        if link.credit == 0:
+        is_enough, link.credit = link.credit.take(1, self._limits.announce_burst, now_ms)
+        if not is_enough:
             raise PeerFault(NetFault.RECORDS, "record: more are told than one each second")
-        link.credit -= 1
 
     # Records of others
 
