@@ -4,9 +4,9 @@ Validators run as `cherrydag run`: TLS between them, real disks, a sync for ever
 transfers are signed before the clock starts and sent through the public API by processes of their own, at
 fixed moments, whatever becomes of the earlier ones. A transfer counts when the node that was asked tells its
 submitter that it is final on its disk. Latency begins at the moment that was intended: a late send, a retry,
-a wait for a connection are part of it. Exit status 1 unless every transfer became final and was applied, and
-the nodes agree: digests and balances while they run, then all logs are executed again and their roots
-compared.
+a wait for a connection are part of it. Exit status 1 unless every transfer became final and was applied, but
+for those that were refused and given up with --no-retry, and the nodes agree: digests and balances while they
+run, then all logs are executed again and their roots compared.
 """
 
 from __future__ import annotations
@@ -73,6 +73,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--accounts", type=int, default=20_000, metavar="N", help="that send and receive")
     parser.add_argument("--batch-ms", type=int, default=20, metavar="MS", help="due together  [20]")
     parser.add_argument("--connections", type=int, default=64, metavar="N", help="to each node  [64]")
+    parser.add_argument(
+        "--no-retry", action="store_true", help="what is refused for lack of room is not sent again"
+    )
     parser.add_argument("--clients", type=int, default=1, metavar="N", help="processes that send  [1]")
     parser.add_argument(
         "--max-rate", type=float, default=64_000.0, metavar="R", help="of --ramp, --max [64000]"
@@ -196,6 +199,7 @@ class _Bench:
             batch_ms=options.batch_ms,
             connections=8 if rate is None else options.connections,
             clients=options.clients,
+            retries=not options.no_retry,
             kills=tuple(_kill(text, options.validators) for text in options.kill),
             is_audited=not options.no_audit,
             prefixes=self._prefixes,

@@ -7,7 +7,8 @@ ratios can be trusted and seconds cannot. --json prints one object a line: name,
 item), unit, baseline, baseline_value, ratio, backend, n (items in a call of ours), then p50, p99, min,
 rounds and seed; the machine is described on stderr.
 
-`python3 tools/bench.py tps --help`: a network of real processes under load.
+`python3 tools/bench.py tps --help`: a network of real processes under load. `catchup --help`: a node that
+joins one late. `rpc --help`: calls of one node's API.
 """
 
 import argparse
@@ -25,8 +26,9 @@ from pathlib import Path
 import _setup
 
 _setup.bootstrap()
-if __name__ == "__main__" and sys.argv[1:2] == ["tps"]:
-    os.execv(sys.executable, [sys.executable, str(_setup.ROOT / "bench" / "tps.py"), *sys.argv[2:]])
+if __name__ == "__main__" and sys.argv[1:2] in (["tps"], ["catchup"], ["rpc"]):
+    script = _setup.ROOT / "bench" / f"{sys.argv[1]}.py"
+    os.execv(sys.executable, [sys.executable, str(script), *sys.argv[2:]])
 sys.path[1:1] = [str(_setup.ROOT / "bench"), str(_setup.ROOT / "tests")]
 
 from all_cases import CASES, SEED, Case, Prepared, nothing

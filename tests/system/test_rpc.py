@@ -69,6 +69,8 @@ ARGUMENTS = {
     "inclusion_proof": {"id": "last"},
     "account_proof": {"address": BOB_TEXT},
     "supply": {},
+    "bond": {"operator": "last"},
+    "bonds": {},
     "commit": {"commit_index": 1},
     "commits": {"first": 1},
     "submit": {"records": ""},

@@ -370,7 +370,7 @@ def test_a_script_uses_the_same_verbs(tmp_path):
             await server.start()
             return server
 
-        server = ledger._await(serve())
+        server = ledger._thread.run(serve())
         try:
             with Client(f"http://127.0.0.1:{server.port}") as client:
                 sent = client.transfer(ledger.treasury, ALICE, 7).wait(30)
@@ -395,7 +395,7 @@ def test_a_script_uses_the_same_verbs(tmp_path):
             with pytest.raises(Closed):
                 client.balance(ALICE)
         finally:
-            ledger._await(server.close())
+            ledger._thread.run(server.close())
 
 
 async def test_an_async_submission_is_awaited_and_not_waited_for(tmp_path):

@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
+from cherrydag.bench.api_probe import ApiProbe
 from cherrydag.bench.histogram import Histogram
 from cherrydag.bench.node_api import NodeFigures
 from cherrydag.bench.process_figures import (
@@ -48,6 +49,10 @@ class Watch:
         self._pids = dict(pids)
         self._apis = dict(apis)
 
+    def probe(self) -> ApiProbe:
+        """What asks each node's API for its answers' latencies."""
+        return ApiProbe(list(self._apis.values()))
+
     def look(self) -> Snapshot:
         """All of them, now; a busy node may take a while to answer, so that comes last."""
         at_s, machine_s = time.monotonic(), machine_cpu_s()
@@ -72,6 +77,8 @@ class Measured:
     after: Snapshot
     failures: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    api: Histogram = field(default_factory=Histogram)
+    api_failed: int = 0
 
 
 def run(
@@ -91,11 +98,13 @@ def run(
         snapshots.append(watch.look())
 
     planned = sorted([(window[0], look), *events, (window[1], look)], key=lambda event: event[0])
-    with ThreadPoolExecutor(1) as executor:
+    with ThreadPoolExecutor(1) as executor, watch.probe() as probe:
         plan = executor.submit(_follow_plan, start_ns / 1e9, planned)
+        probe.start()
         outcome = load.follow(tell)
         plan.result()
     measured = Measured(outcome, window, snapshots[0], snapshots[1])
+    measured.api, measured.api_failed = probe.latencies(*(start_ns / 1e9 + at_s for at_s in window))
     if load.settings.rate is None and outcome.offered == load.settings.count:
         measured.notes.append("there were too few transfers for all of the time: the rates are too low")
     return measured
@@ -120,7 +129,8 @@ class Result:
     transfers, answers, failures: of the whole load. cpu_us: of each process, a final transfer, and of all.
     threads_us: of each node's threads, [running, ready without a core]. wire_bytes: between nodes, before
     TLS, all links, a transfer. others_cores: what else kept the machine busy. timeline: [second, due, final,
-    p50_ms, p99_ms], latencies of those that were due in that second.
+    p50_ms, p99_ms], latencies of those that were due in that second. api_p50_ms and so on: of the calls of
+    an ApiProbe, one to each node every 20 ms; api_failed: those that had no result.
     """
 
     offered_rate: float
@@ -144,6 +154,11 @@ class Result:
     histogram: dict[str, Any]
     failures: list[str]
     notes: list[str]
+    api_p50_ms: float
+    api_p99_ms: float
+    api_max_ms: float
+    api_calls: int
+    api_failed: int
 
     def as_dict(self) -> dict[str, Any]:
         """For JSON."""
@@ -206,6 +221,11 @@ def result(measured: Measured) -> Result:
         histogram=latencies.as_dict(),
         failures=[*measured.failures, *_failures(outcome)],
         notes=[*measured.notes, *_notes(late, others / watched_s)],
+        api_p50_ms=measured.api.quantile(0.5) / 1e3,
+        api_p99_ms=measured.api.quantile(0.99) / 1e3,
+        api_max_ms=measured.api.most / 1e3,
+        api_calls=measured.api.count,
+        api_failed=measured.api_failed,
     )
 
 

@@ -24,6 +24,8 @@ def lines(result: Result, settings: Mapping[str, Any], machine: Mapping[str, Any
     names = {"p50": "p50", "p90": "p90", "p99": "p99", "p99_9": "p99.9", "max": "max"}
     told = "   ".join(f"{shown} {latency[name]:,.0f}" for name, shown in names.items())
     yield f"  latency ms        {told}   (from the moment a transfer was due until its submitter knows)"
+    told = f"p50 {result.api_p50_ms:.1f}   p99 {result.api_p99_ms:.1f}   max {result.api_max_ms:.1f}"
+    yield f"  API ms            {told}   ({result.api_calls:,} calls meanwhile, {result.api_failed} failed)"
     yield f"  commits, rounds   {result.commits_per_s:g} /s, {result.rounds_per_s:g} /s"
     yield f"  syncs             {_joined(result.syncs_per_s)} /s"
     yield f"  on the wire       {result.wire_bytes:,.0f} bytes a transfer, all links, before TLS"
@@ -43,7 +45,8 @@ def lines(result: Result, settings: Mapping[str, Any], machine: Mapping[str, Any
     yield from (f"note: {note}" for note in result.notes)
     yield from (f"FAILED: {failure}" for failure in result.failures)
     if not result.failures:
-        yield "all transfers are final and applied, and the nodes agree"
+        taken = " that were taken" if result.answers.get("given_up") else ""
+        yield f"all transfers{taken} are final and applied, and the nodes agree"
 
 
 def knee_lines(steps: Sequence[Step], best: Step | None, bound_ms: float) -> Iterator[str]:

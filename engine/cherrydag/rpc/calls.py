@@ -3,8 +3,8 @@
 import asyncio
 from collections import Counter
 from collections.abc import Mapping
-from inspect import isawaitable
-from typing import Final
+from inspect import iscoroutinefunction
+from typing import Any, Final
 
 from cherrydag.errors import CherrydagError, InvariantViolation, StorageError
 from cherrydag.rpc.backend import Backend, error_of
@@ -40,6 +40,10 @@ class Calls:
         self.open = 0
         self._backend = backend
         self._methods = methods
+        self._waiting = frozenset(name for name, one in methods.items() if iscoroutinefunction(one.handler))
+        self._immediate = {
+            name: one for name, one in methods.items() if name not in self._waiting and not one.needs_socket
+        }
 
     async def answer(self, body: bytes, session: object = None) -> bytes | None:
         """The answer to a body; None if nobody wants one. session: of a WebSocket, for its methods."""
@@ -57,7 +61,7 @@ class Calls:
         for call in calls:
             started_s = loop.time()
             answer = await self._answer(call, session, room, is_late=1000 * read_s >= limits.read_ms)
-            if self._is_read(call):
+            if self.is_read(call):
                 read_s += loop.time() - started_s
             if answer is not None:
                 answers.append(answer)
@@ -65,38 +69,52 @@ class Calls:
             await asyncio.sleep(0)
         return encode_batch(answers) if answers else None
 
+    # One call that waits for nothing
+
+    def simple(self, body: bytes) -> Request | None:
+        """The call in a body, if it is a single one that waits for nothing but its turn among the reads;
+        None for all else, and where too many are in work."""
+        if self.open >= self._backend.limits.calls_open:
+            return None
+        try:
+            call = parse(body, self._backend.limits)
+        except RpcError:
+            return None
+        if not isinstance(call, Request) or call.is_notification or call.method not in self._immediate:
+            return None
+        return call
+
+    def is_read(self, call: Call) -> bool:
+        """Whether it takes its turn with other reads."""
+        method = None if isinstance(call, BadRequest) else self._methods.get(call.method)
+        return method is not None and method.is_read
+
+    def answer_now(self, call: Request) -> bytes:
+        """The answer to a simple call; a read has had its turn."""
+        method = self._immediate[call.method]
+        try:
+            made = method.handler(self._backend, **self._admit(method, call))
+            return self._encode(call, made, self._backend.limits.response_bytes)
+        except CherrydagError as error:
+            return self._refuse(call, call.method, error)
+
+    # Any call
+
     async def _answer(self, call: Call, session: object, room: int, *, is_late: bool = False) -> bytes | None:
         """One answer of at most so many bytes, or else an error. is_late: the reads of its batch have had
         their time."""
         if isinstance(call, BadRequest):
             self.counts[_OTHER, call.error.code] += 1
             return encode_error(call.id, call.error)
-        name = call.method if call.method in self._methods else _OTHER
         try:
-            if is_late and self._is_read(call):
-                limit = self._backend.limits.read_ms
-                message = f"reads of a batch: at most {limit} ms in all; ask again for the rest"
-                raise RpcError(
-                    ErrorCode.OVERLOADED, "batch_read_ms", message, limit=limit, retry_after_ms=RETRY_AFTER_MS
-                )
+            if is_late and self.is_read(call):
+                raise self._too_late()
             if room < _ANSWER_BYTES:  # what would be found could not be told
-                limit = self._backend.limits.response_bytes
-                raise over_limit("response_bytes", "bytes of an answer", limit)
-            result = await self._result(call, session)
-            self.counts[name, "ok"] += 1
-            answer = b"" if call.is_notification else encode_result(call.id, result)
-            if len(answer) > room:
-                limit = self._backend.limits.response_bytes
-                raise over_limit("response_bytes", "bytes of an answer", limit)
+                raise self._too_large()
+            answer = self._encode(call, await self._result(call, session), room)
         except CherrydagError as error:
-            told = self._error(error)
-            self.counts[name, told.code] += 1
-            answer = encode_error(call.id, told)
+            answer = self._refuse(call, call.method if call.method in self._methods else _OTHER, error)
         return None if call.is_notification else answer
-
-    def _is_read(self, call: Call) -> bool:
-        method = None if isinstance(call, BadRequest) else self._methods.get(call.method)
-        return method is not None and method.is_read
 
     async def _result(self, call: Request, session: object) -> object:
         method = self._methods.get(call.method)
@@ -106,20 +124,46 @@ class Calls:
         if method.needs_socket and session is None:
             message = f"{method.name}: only over a WebSocket, at /ws"
             raise RpcError(ErrorCode.METHOD_NOT_FOUND, "method_needs_websocket", message)
-        backend = self._backend
-        self._shed(method)
-        arguments = bind(method.params, call.params, backend.network)
-        backend.check_running()
+        arguments = self._admit(method, call)
         self.open += 1
         try:
             if method.is_read:
-                await backend.reads.enter()
-            made = method.handler(session if method.needs_socket else backend, **arguments)
-            return await made if isawaitable(made) else made
+                await self._backend.reads.enter()
+            made = method.handler(session if method.needs_socket else self._backend, **arguments)
+            return await made if call.method in self._waiting else made
         except TimeoutError as error:
             raise error_of(error) or error from None
         finally:
             self.open -= 1
+
+    def _admit(self, method: Method, call: Request) -> dict[str, Any]:
+        """Its arguments. RpcError if they are wrong, or the node cannot take the call."""
+        self._shed(method)
+        arguments = bind(method.params, call.params, self._backend.network)
+        self._backend.check_running()
+        return arguments
+
+    def _encode(self, call: Request, result: object, room: int) -> bytes:
+        self.counts[call.method, "ok"] += 1
+        answer = b"" if call.is_notification else encode_result(call.id, result)
+        if len(answer) > room:
+            raise self._too_large()
+        return answer
+
+    def _refuse(self, call: Request, name: str, error: CherrydagError) -> bytes:
+        told = self._error(error)
+        self.counts[name, told.code] += 1
+        return encode_error(call.id, told)
+
+    def _too_large(self) -> RpcError:
+        return over_limit("response_bytes", "bytes of an answer", self._backend.limits.response_bytes)
+
+    def _too_late(self) -> RpcError:
+        limit = self._backend.limits.read_ms
+        message = f"reads of a batch: at most {limit} ms in all; ask again for the rest"
+        return RpcError(
+            ErrorCode.OVERLOADED, "batch_read_ms", message, limit=limit, retry_after_ms=RETRY_AFTER_MS
+        )
 
     def _shed(self, method: Method) -> None:
         """Refuse a call where there are too many, and a read where the loop is late: consensus goes first."""

@@ -11,13 +11,14 @@ import numpy as np
 from cherrydag.address import Network, addresses_of, encode_address
 from cherrydag.commit import CheckpointCertificate, Commit
 from cherrydag.execution.accounts import Line, Status
+from cherrydag.execution.bonds import quota_of
 from cherrydag.execution.module import OperationStatus
 from cherrydag.execution.receipts import StoredReceipt
 from cherrydag.inclusion import InclusionProof
 from cherrydag.primitives import Address
 from cherrydag.refs import AnyRef, VertexRef
 from cherrydag.runtime.index_keeper import Place
-from cherrydag.runtime.lookups import AccountProof, CommitEvent, HistoryItem, TransactionReceipt
+from cherrydag.runtime.lookups import AccountProof, BondState, CommitEvent, HistoryItem, TransactionReceipt
 from cherrydag.runtime.submissions import Phase, Submission, describe
 from cherrydag.state_proof import encode_state_proof
 from cherrydag.transaction import RECORD, Octets, Records, amounts
@@ -152,6 +153,20 @@ def line_form(line: Line) -> Json:
         "nonce_base": line.nonce_base,
         "nonce_mask": str(line.nonce_mask),
         "flags": line.flags,
+    }
+
+
+def bond_form(state: BondState, network: Network) -> Json:
+    """What an operator key has at stake."""
+    bond = state.bond
+    return {
+        "operator": state.operator.hex(),
+        "owner": None if bond is None else encode_address(bond.owner, network),
+        "active": str(0 if bond is None else bond.active),
+        "leaving": str(0 if bond is None else bond.leaving),
+        "ready_s": 0 if bond is None else bond.ready_s,
+        "quota": 0 if bond is None else quota_of(bond.active),
+        "is_slashed": state.is_slashed,
     }
 
 

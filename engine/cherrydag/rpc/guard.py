@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import resource
 from ipaddress import ip_address
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, cast
 from urllib.parse import urlsplit
 
 from aiohttp import web
@@ -13,7 +13,7 @@ from aiohttp import web
 from cherrydag.errors import ConfigError, Rejected
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
 _LOCAL: Final = ("localhost", "127.0.0.1", "[::1]")
 
@@ -107,14 +107,22 @@ def name_of(host: str) -> str:
 class Gate:
     """Makes the protocol of each new socket: the server's, or one that says that there is no room.
 
-    head_s: by when the first request of a connection must be there.
+    head_s: by when the first request of a connection must be there. front: what stands before the server's
+    protocol of a socket.
     """
 
-    def __init__(self, server: web.Server, count_max: int, head_s: float) -> None:
+    def __init__(
+        self,
+        server: web.Server,
+        count_max: int,
+        head_s: float,
+        front: Callable[[web.RequestHandler], asyncio.BaseProtocol],
+    ) -> None:
         self.refused = 0
         self.count_max = count_max
         self._server = server
         self._head_s = head_s
+        self._front = front
         self._loop = asyncio.get_running_loop()
         self._new: dict[asyncio.BaseProtocol, asyncio.TimerHandle] = {}
 
@@ -130,7 +138,7 @@ class Gate:
             return _Refusal()
         protocol = self._server()
         self._new[protocol] = self._loop.call_later(self._head_s, self._expire, protocol)
-        return protocol
+        return self._front(protocol)
 
     def seen(self, protocol: asyncio.BaseProtocol) -> None:
         """A request has come over this connection."""
@@ -148,6 +156,5 @@ class _Refusal(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """A socket that there is no room for."""
-        if isinstance(transport, asyncio.WriteTransport):
-            transport.write(_FULL)
+        cast("asyncio.Transport", transport).write(_FULL)  # uvloop's is of no class of asyncio's
         transport.close()

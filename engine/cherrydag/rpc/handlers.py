@@ -8,7 +8,7 @@ from cherrydag import __version__
 from cherrydag.address import encode_address
 from cherrydag.errors import Rejected, ShapeError
 from cherrydag.params import NONCE_WINDOW
-from cherrydag.primitives import Address, Digest, Peer, ValidatorIndex
+from cherrydag.primitives import Address, Digest, Peer, PublicKey, ValidatorIndex
 from cherrydag.rpc import forms
 from cherrydag.rpc.backend import Backend, unknown_commit
 from cherrydag.rpc.forms import Json
@@ -203,6 +203,23 @@ def supply(api: Backend, asset: int) -> Json:
     """How much there is."""
     supply = api.supply(asset)
     return {"total": str(supply.total), "fees": str(supply.fees), "commit_index": api.commit_index}
+
+
+def bond(api: Backend, operator: Digest) -> Json:
+    """What an operator key has at stake."""
+    return forms.bond_form(api.ledger.bond(PublicKey(operator)), api.network)
+
+
+def bonds(api: Backend, after: Digest | None, limit: int) -> Json:
+    """A page of what operators have at stake."""
+    page = api.ledger.bonds(None if after is None else PublicKey(after), limit)
+    return {
+        "bonds": [forms.bond_form(state, api.network) for state in page.bonds],
+        "cursor": None if page.cursor is None else page.cursor.hex(),
+        "count": page.totals.bonds,
+        "burned": str(page.totals.burned),
+        "commit_index": api.commit_index,
+    }
 
 
 # Of transactions

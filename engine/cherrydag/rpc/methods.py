@@ -17,6 +17,7 @@ from cherrydag.rpc.params import (
     integer,
     optional,
 )
+from cherrydag.runtime.lookups import BONDS_PAGE_MAX
 
 Handler: TypeAlias = Callable[..., Any]
 
@@ -41,14 +42,27 @@ class Method:
     needs_socket: bool = False
 
 
+_ID: Final = Param("id", DIGEST, "The transaction's id, 32 bytes in hexadecimal.")
+_ADDRESS: Final = Param("address", ADDRESS, "The text of an address of this network.")
+_ASSET: Final = optional(Param("asset", integer(0, U32), "Number of the asset; 0 is the native coin."), 0)
+_COMMIT: Final = integer(1, COMMIT_MAX)
+
+
 def table(limits: RpcLimits) -> dict[str, Method]:
     """All methods but those of subscriptions, by name; limits are among their parameters' types."""
-    index = integer(1, COMMIT_MAX)
-    the_id = Param("id", DIGEST, "The transaction's id, 32 bytes in hexadecimal.")
-    address = Param("address", ADDRESS, "The text of an address of this network.")
-    asset = optional(Param("asset", integer(0, U32), "Number of the asset; 0 is the native coin."), 0)
-    ids = Param("ids", digests(limits.ids), f"At most {limits.ids} ids.")
-    made = [
+    subjects = (
+        *_of_chain(),
+        *_of_accounts(limits),
+        *_of_transactions(limits),
+        *_of_commits(limits),
+        _submit(limits),
+        *_of_node(),
+    )
+    return {method.name: method for method in subjects}
+
+
+def _of_chain() -> tuple[Method, ...]:
+    return (
         Method(
             "ledger_info", "What chain this is: its genesis in short.", (), "LedgerInfo", handlers.ledger_info
         ),
@@ -59,11 +73,24 @@ def table(limits: RpcLimits) -> dict[str, Method]:
             "Genesis",
             handlers.genesis,
         ),
-        Method("status", "Where the node stands.", (), "Status", handlers.status, is_read=False),
+        Method(
+            "supply",
+            "How much there is of an asset. fees: the part of the native coin in the pot.",
+            (_ASSET,),
+            "Supply",
+            handlers.supply,
+        ),
+    )
+
+
+def _of_accounts(limits: RpcLimits) -> tuple[Method, ...]:
+    items = Param("limit", integer(1, limits.history_items), "Most items of the page.")
+    wait = Param("wait_ms", integer(0, limits.wait_ms), "For that checkpoint.")
+    return (
         Method(
             "balance",
             "An account's balance in smallest units, as of the last final commit; 0 if there is none.",
-            (address, asset),
+            (_ADDRESS, _ASSET),
             "Balance",
             handlers.balance,
         ),
@@ -71,14 +98,52 @@ def table(limits: RpcLimits) -> dict[str, Method]:
             "account",
             "An account as of the last final commit. next_nonce: the lowest that it has not used; a "
             "transaction with nonce_limit or above is not taken yet.",
-            (address,),
+            (_ADDRESS,),
             "Account",
             handlers.account,
         ),
         Method(
+            "history",
+            "An account's transactions that left a trace, newest first. A page ends early, with a cursor, "
+            f"after {limits.list_bytes} bytes.",
+            (_ADDRESS, optional(items, 50), optional(Param("cursor", CURSOR, "Of the page before."))),
+            "HistoryPage",
+            handlers.history,
+        ),
+        Method(
+            "account_proof",
+            "Proof of an account's line, or that there is none, as of a checkpoint that a quorum has signed.",
+            (_ADDRESS, _ASSET, optional(wait, 5000)),
+            "AccountProof",
+            handlers.account_proof,
+        ),
+        Method(
+            "bond",
+            "What an operator key has at stake: active counts for its quota of uncommitted vertices; leaving "
+            "may be withdrawn from ready_s on. All zero if there is no bond.",
+            (Param("operator", DIGEST, "The operator's public key, 32 bytes in hexadecimal."),),
+            "Bond",
+            handlers.bond,
+        ),
+        Method(
+            "bonds",
+            "What operators have at stake, ascending by key. count, burned: of all, since the start.",
+            (
+                optional(Param("after", DIGEST, "The cursor of the page before.")),
+                optional(Param("limit", integer(1, BONDS_PAGE_MAX), "Most bonds."), BONDS_PAGE_MAX),
+            ),
+            "BondPage",
+            handlers.bonds,
+        ),
+    )
+
+
+def _of_transactions(limits: RpcLimits) -> tuple[Method, ...]:
+    return (
+        Method(
             "transaction",
             "A final transaction with its record, by id; null if there is none.",
-            (the_id,),
+            (_ID,),
             "Transaction",
             handlers.transaction,
             is_nullable=True,
@@ -86,7 +151,7 @@ def table(limits: RpcLimits) -> dict[str, Method]:
         Method(
             "receipt",
             "What became of a transaction; null if it is not final, of which `phase` tells more.",
-            (the_id,),
+            (_ID,),
             "Receipt",
             handlers.receipt,
             is_nullable=True,
@@ -94,63 +159,40 @@ def table(limits: RpcLimits) -> dict[str, Method]:
         Method(
             "phase",
             "How far a transaction has come; phase null if this node does not know it: hand it in again.",
-            (the_id,),
+            (_ID,),
             "TransactionState",
             handlers.phase,
         ),
         Method(
             "submission_status",
             "How far transactions have come, in the order of their ids.",
-            (ids,),
+            (Param("ids", digests(limits.ids), f"At most {limits.ids} ids."),),
             "TransactionState",
             handlers.submission_status,
             is_list=True,
         ),
         Method(
-            "history",
-            "An account's transactions that left a trace, newest first. A page ends early, with a cursor, "
-            f"after {limits.list_bytes} bytes.",
-            (
-                address,
-                optional(Param("limit", integer(1, limits.history_items), "Most items of the page."), 50),
-                optional(Param("cursor", CURSOR, "Of the page before.")),
-            ),
-            "HistoryPage",
-            handlers.history,
-        ),
-        Method(
             "inclusion_proof",
             "Proof that a committed vertex carries a transaction; null if it is not final.",
-            (the_id,),
+            (_ID,),
             "InclusionProof",
             handlers.inclusion_proof,
             is_nullable=True,
         ),
-        Method(
-            "account_proof",
-            "Proof of an account's line, or that there is none, as of a checkpoint that a quorum has signed.",
-            (
-                address,
-                asset,
-                optional(Param("wait_ms", integer(0, limits.wait_ms), "For that checkpoint."), 5000),
-            ),
-            "AccountProof",
-            handlers.account_proof,
-        ),
-        Method(
-            "supply",
-            "How much there is of an asset. fees: the part of the native coin in the pot.",
-            (asset,),
-            "Supply",
-            handlers.supply,
-        ),
+    )
+
+
+def _of_commits(limits: RpcLimits) -> tuple[Method, ...]:
+    rows = Param("count", integer(0, limits.commit_rows), "Most rows.")
+    commits = Param("count", integer(1, limits.commits_count), "Most commits.")
+    return (
         Method(
             "commit",
             "A commit of the main chain, with its transactions from row `first` on.",
             (
-                Param("commit_index", index, "From 1."),
+                Param("commit_index", _COMMIT, "From 1."),
                 optional(Param("first", integer(0, U32), "First row."), 0),
-                optional(Param("count", integer(0, limits.commit_rows), "Most rows."), 100),
+                optional(rows, 100),
             ),
             "Commit",
             handlers.commit,
@@ -158,28 +200,33 @@ def table(limits: RpcLimits) -> dict[str, Method]:
         Method(
             "commits",
             "Commits of the main chain, summed up. A page ends early, with `next`, where it takes too long.",
-            (
-                Param("first", index, "Index of the first one."),
-                optional(Param("count", integer(1, limits.commits_count), "Most commits."), 100),
-            ),
+            (Param("first", _COMMIT, "Index of the first one."), optional(commits, 100)),
             "CommitPage",
             handlers.commits,
         ),
-        Method(
-            "submit",
-            "Hand in signed transactions; they are accepted or refused, by row, when this returns.",
-            (
-                Param("records", OCTETS, f"At most {limits.submit_rows} records of 176 bytes, end to end."),
-                optional(Param("bodies", OCTETS, "Of the records that have one, end to end."), b""),
-                optional(
-                    Param("wait", choice("accepted", "final"), "For what the answer waits."), "accepted"
-                ),
-                optional(Param("wait_ms", integer(0, limits.wait_ms), "How long at most."), 10_000),
-            ),
-            "Submission",
-            handlers.submit,
-            is_read=False,
+    )
+
+
+def _submit(limits: RpcLimits) -> Method:
+    words = Param("wait", choice("accepted", "final"), "For what the answer waits.")
+    return Method(
+        "submit",
+        "Hand in signed transactions; they are accepted or refused, by row, when this returns.",
+        (
+            Param("records", OCTETS, f"At most {limits.submit_rows} records of 176 bytes, end to end."),
+            optional(Param("bodies", OCTETS, "Of the records that have one, end to end."), b""),
+            optional(words, "accepted"),
+            optional(Param("wait_ms", integer(0, limits.wait_ms), "How long at most."), 10_000),
         ),
+        "Submission",
+        handlers.submit,
+        is_read=False,
+    )
+
+
+def _of_node() -> tuple[Method, ...]:
+    return (
+        Method("status", "Where the node stands.", (), "Status", handlers.status, is_read=False),
         Method(
             "peers",
             "The validators, the links of this node, and whom it refuses.",
@@ -192,10 +239,9 @@ def table(limits: RpcLimits) -> dict[str, Method]:
         Method(
             "faucet",
             "Give an address some coins, on a chain for trying things out.",
-            (address,),
+            (_ADDRESS,),
             "Gift",
             handlers.faucet,
             is_read=False,
         ),
-    ]
-    return {method.name: method for method in made}
+    )

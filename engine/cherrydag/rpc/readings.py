@@ -12,6 +12,7 @@ from cherrydag.address import Network, decode_address
 from cherrydag.commit import Checkpoint, CheckpointCertificate, CheckpointSignature
 from cherrydag.errors import CherrydagError, PeerFault
 from cherrydag.execution.accounts import Line
+from cherrydag.execution.bonds import Bond, Totals
 from cherrydag.execution.receipts import StoredEvent, StoredReceipt
 from cherrydag.inclusion import InclusionProof
 from cherrydag.ledger import AccountView, LedgerStatus
@@ -28,7 +29,7 @@ from cherrydag.primitives import (
 from cherrydag.refs import AnyRef, OperatorRef, VertexRef
 from cherrydag.rpc.forms import PHASES, STATUSES, Json
 from cherrydag.runtime.index_keeper import Place
-from cherrydag.runtime.lookups import HistoryItem, HistoryPage, TransactionReceipt
+from cherrydag.runtime.lookups import BondPage, BondState, HistoryItem, HistoryPage, TransactionReceipt
 from cherrydag.runtime.submissions import Phase
 from cherrydag.transaction import as_records, transaction_ids
 
@@ -148,6 +149,27 @@ def inclusion_of(form: Json) -> tuple[InclusionProof, AnyRef]:
         bytes.fromhex(form["siblings"]),
     )
     return proof, _ref(form["vertex"])
+
+
+@checked
+def bond_of(form: Json, network: Network) -> BondState:
+    """Of `bond`."""
+    owner = form["owner"]
+    bond = None
+    if owner is not None:
+        amounts = int(form["active"]), int(form["leaving"])
+        bond = Bond(decode_address(owner, network), *amounts, int(form["ready_s"]))
+    return BondState(PublicKey(bytes.fromhex(form["operator"])), bond, bool(form["is_slashed"]))
+
+
+@checked
+def bond_page_of(form: Json, network: Network) -> BondPage:
+    """Of `bonds`."""
+    return BondPage(
+        tuple(bond_of(one, network) for one in form["bonds"]),
+        None if form["cursor"] is None else PublicKey(bytes.fromhex(form["cursor"])),
+        Totals(int(form["count"]), int(form["burned"])),
+    )
 
 
 @checked

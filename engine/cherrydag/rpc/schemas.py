@@ -176,6 +176,26 @@ SCHEMAS: Final[dict[str, Schema]] = {
         }
     ),
     "Supply": _object({"total": AMOUNT, "fees": AMOUNT, "commit_index": COUNT}),
+    "Bond": _object(
+        {
+            "operator": DIGEST,
+            "owner": nullable(ADDRESS),
+            "active": AMOUNT,
+            "leaving": AMOUNT,
+            "ready_s": COUNT,
+            "quota": COUNT,
+            "is_slashed": FLAG,
+        }
+    ),
+    "BondPage": _object(
+        {
+            "bonds": listed(ref("Bond")),
+            "cursor": nullable(DIGEST),
+            "count": COUNT,
+            "burned": AMOUNT,
+            "commit_index": COUNT,
+        }
+    ),
     "CommitSummary": _object({**_COMMIT}),
     "Commit": _object(
         {

@@ -20,6 +20,7 @@ from cherrydag.rpc import description, metrics
 from cherrydag.rpc.backend import Backend, Faucet, error_of
 from cherrydag.rpc.batches import JSON, OCTETS, encode_rows, encode_submission, split_batch
 from cherrydag.rpc.calls import Calls
+from cherrydag.rpc.fast_path import Answer, FastPath
 from cherrydag.rpc.guard import Gate, Guard, connections_that_fit
 from cherrydag.rpc.health import readiness
 from cherrydag.rpc.jsonrpc import ErrorCode, RpcError, encode_error, over_limit, shown
@@ -112,7 +113,9 @@ class RpcServer:
         await runner.setup()
         if runner.server is None:
             raise ConfigError("rpc: the application has no server")
-        self._gate = Gate(runner.server, connections_that_fit(limits.connections), limits.head_ms / 1000)
+        self._gate = Gate(
+            runner.server, connections_that_fit(limits.connections), limits.head_ms / 1000, self._fast_path
+        )
         host, port = self.options.listen
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
         try:
@@ -152,6 +155,9 @@ class RpcServer:
         runner, self._runner = self._runner, None
         if runner is not None:
             await runner.cleanup()
+
+    def _fast_path(self, library: web.RequestHandler) -> FastPath:
+        return FastPath(library, self.calls, self.backend.reads, self.options.limits.idle_ms / 1000)
 
     def _application(self) -> web.Application:
         app = web.Application(middlewares=[self._checked], client_max_size=self.options.limits.body_bytes + 1)
@@ -202,7 +208,7 @@ class RpcServer:
         answer = await self.calls.answer(body)
         if answer is None:
             return web.Response(status=204)
-        return web.Response(body=answer, content_type=JSON)
+        return Answer(request, answer)
 
     async def _submit(self, request: web.Request) -> web.Response:
         limits = self.options.limits

@@ -22,13 +22,19 @@ class Turnstile:
 
     async def enter(self) -> None:
         """Wait for a turn with room."""
+        turn = self.take()
+        if turn is not None:
+            await turn
+
+    def take(self) -> asyncio.Future[None] | None:
+        """Pass, if there is room; else what is done when there is. Cancelled, it gives its place back."""
         self._arm()
         if self._passed < self._count and not self._waiting:
             self._passed += 1
-            return
+            return None
         turn = asyncio.get_running_loop().create_future()
         self._waiting.append(turn)
-        await turn
+        return turn
 
     def _arm(self) -> None:
         if not self._is_armed:
