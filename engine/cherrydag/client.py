@@ -11,31 +11,41 @@ Client is for threads and scripts, AsyncClient for an event loop; the verbs are 
 """
 
 import asyncio
-import threading
-from collections.abc import AsyncGenerator, Coroutine, Iterator
+from collections.abc import AsyncGenerator, Iterator
 from typing import Any, Final, Self, TypeVar
 
 import numpy as np
 
-from cherrydag.address import Network, address_of, decode_address, encode_address
+from cherrydag.address import Network, address_of, encode_address
+from cherrydag.async_ledger import AccountView, LedgerStatus
 from cherrydag.chain import Chain
-from cherrydag.errors import Closed, ConfigError, PeerFault, ShapeError
+from cherrydag.errors import Closed, ConfigError, Overloaded, PeerFault, Rejected
 from cherrydag.execution.accounts import NATIVE, account_key
 from cherrydag.execution.body import ZERO_ADDRESS
 from cherrydag.genesis import Genesis, decode_genesis
 from cherrydag.inclusion import InclusionProof, verify_inclusion
-from cherrydag.ledger import AccountView, LedgerStatus, Owner
-from cherrydag.params import ADDRESS_BYTES, FEE_MIN, VALID_FOREVER
+from cherrydag.params import FEE_MIN, VALID_FOREVER
 from cherrydag.payload import body_offsets
-from cherrydag.primitives import Address, Amount
+from cherrydag.primitives import Address, Amount, PublicKey
 from cherrydag.rpc import readings
 from cherrydag.rpc.link import Link, RemoteCommit
 from cherrydag.rpc.remote_submission import RemoteSubmission
-from cherrydag.runtime.lookups import AccountProof, HistoryItem, HistoryPage, Supply, TransactionReceipt
+from cherrydag.runtime.lookups import (
+    BONDS_PAGE_MAX,
+    AccountProof,
+    BondPage,
+    BondState,
+    HistoryItem,
+    HistoryPage,
+    Supply,
+    TransactionReceipt,
+)
+from cherrydag.runtime.loop_thread import LoopThread
+from cherrydag.runtime.orders import Nonces, Owner, address_of_owner, sign_order, unsigned_order
 from cherrydag.runtime.submissions import Phase
-from cherrydag.signing import KeyPair, sign_records
+from cherrydag.signing import KeyPair
 from cherrydag.state_proof import ACCOUNTS, StateKey, decode_state_proof, verify_state_proof
-from cherrydag.transaction import Bytes, Records, as_records, build_transfers, transaction_ids
+from cherrydag.transaction import Bytes, Kind, Records, as_records, transaction_ids
 from cherrydag.verify import EpochRules, verify_certificate
 
 _Result = TypeVar("_Result")
@@ -56,7 +66,7 @@ class AsyncClient:
         self._genesis: Genesis | None = None
         self._chain: Chain | None = None
         self._network: Network | None = None
-        self._nonces: dict[Address, int] = {}
+        self._nonces = Nonces()
 
     async def close(self) -> None:
         """Let the connection go. Idempotent."""
@@ -129,17 +139,16 @@ class AsyncClient:
         nonce: None takes the lowest one that is neither used nor given out by this client; there is a wait
         if all 64 that may be under way are.
         """
-        await self.connect()
-        record = build_transfers(
-            senders=key.public_key,
-            recipients=self._address(to),
-            amounts=amount,
-            nonces=0,
-            fee=fee,
+        return await self.operate(
+            key,
+            Kind.TRANSFER,
             asset=asset,
+            amount=amount,
+            recipient=to,
+            fee=fee,
+            nonce=nonce,
             valid_until=valid_until,
         )
-        return await self._hand_in(key, record, b"", nonce)
 
     async def operate(
         self,
@@ -155,41 +164,34 @@ class AsyncClient:
         valid_until: int = VALID_FOREVER,
     ) -> RemoteSubmission:
         """Sign and hand in one operation of a module, as Ledger.operate; the nonce as for transfer."""
-        await self.connect()
-        record = build_transfers(
-            senders=key.public_key,
-            recipients=self._address(recipient),
-            amounts=amount,
-            nonces=0,
+        chain, sender = await self.connect(), address_of(key.public_key)
+        record = unsigned_order(
+            key,
+            kind,
+            body,
+            self._address(recipient),
+            amount=amount,
             fee=fee,
             asset=asset,
             valid_until=valid_until,
         )
-        record["kind"], record["body_size"] = kind, len(body)
-        return await self._hand_in(key, record, body, nonce)
-
-    async def _hand_in(
-        self, key: KeyPair, record: Records, body: bytes, nonce: int | None
-    ) -> RemoteSubmission:
-        chain, sender = await self.connect(), address_of(key.public_key)
-        record["nonce"] = taken = await self._take_nonce(sender) if nonce is None else nonce
-        offsets = body_offsets(record, len(body))
-        sign_records(
-            record, chain.transaction_key, [key], np.zeros(1, int), bodies=body, body_offsets=offsets
-        )
-        submission = await self.submit(record, body)
-        if submission.phases[0] == Phase.REFUSED:
-            if nonce is None and self._nonces.get(sender) == taken + 1:
-                self._nonces[sender] = taken
-            raise submission.refusal()
+        taken = await self._take_nonce(sender) if nonce is None else nonce
+        sign_order(key, record, body, taken, chain.transaction_key)
+        try:
+            submission = await self.submit(record, body)
+            if submission.phases[0] == Phase.REFUSED:
+                raise submission.refusal()
+        except (Overloaded, Rejected) as error:
+            if nonce is None:
+                self._nonces.refused(sender, taken, error)
+            raise
         return submission
 
     async def _take_nonce(self, address: Address) -> int:
         while True:
             form = await self._link.call("account", address=self._text(address))
-            nonce = max(int(form["next_nonce"]), self._nonces.get(address, 0))
-            if nonce < int(form["nonce_limit"]):
-                self._nonces[address] = nonce + 1
+            nonce = self._nonces.take(address, int(form["next_nonce"]), int(form["nonce_limit"]))
+            if nonce is not None:
                 return nonce
             await asyncio.sleep(_WINDOW_PAUSE_S)
 
@@ -225,12 +227,8 @@ class AsyncClient:
     async def history(self, owner: Owner, limit: int = 50, cursor: int | None = None) -> HistoryPage:
         """As Ledger.history, but a page with large bodies may have fewer items and a cursor."""
         chain = await self.connect()
-        form = await self._link.call(
-            "history",
-            address=self._text(owner),
-            limit=limit,
-            cursor=None if cursor is None else str(cursor),
-        )
+        past = None if cursor is None else str(cursor)
+        form = await self._link.call("history", address=self._text(owner), limit=limit, cursor=past)
         return readings.page_of(form, chain.transaction_key)
 
     async def inclusion(self, transaction_id: bytes) -> InclusionProof | None:
@@ -266,6 +264,17 @@ class AsyncClient:
         form = await self._link.call("supply", asset=asset)
         return Supply(int(form["total"]), int(form["fees"]))
 
+    async def bond(self, operator: PublicKey) -> BondState:
+        """As Ledger.bond."""
+        await self.connect()
+        return readings.bond_of(await self._link.call("bond", operator=operator.hex()), self._of_network())
+
+    async def bonds(self, after: PublicKey | None = None, limit: int = BONDS_PAGE_MAX) -> BondPage:
+        """As Ledger.bonds."""
+        await self.connect()
+        form = await self._link.call("bonds", after=None if after is None else after.hex(), limit=limit)
+        return readings.bond_page_of(form, self._of_network())
+
     async def status(self) -> LedgerStatus:
         """As Ledger.status, of the node."""
         return readings.status_of(await self._link.call("status"))
@@ -285,13 +294,7 @@ class AsyncClient:
         return self._network
 
     def _address(self, owner: Owner) -> Address:
-        if isinstance(owner, KeyPair):
-            return address_of(owner.public_key)
-        if isinstance(owner, str):
-            return decode_address(owner, self._of_network())
-        if len(owner) != ADDRESS_BYTES:
-            raise ShapeError(f"owner: expected {ADDRESS_BYTES} bytes of address, got {len(owner)}")
-        return owner
+        return address_of_owner(owner, self._of_network())
 
     def _text(self, owner: Owner) -> str:
         return encode_address(self._address(owner), self._of_network())
@@ -305,19 +308,11 @@ class Client:
 
     def __init__(self, url: str, *, genesis_digest: bytes | None = None, timeout_s: float = 30.0) -> None:
         self._client = AsyncClient(url, genesis_digest=genesis_digest, timeout_s=timeout_s)
-        self._loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self._loop.run_forever, name="cherrydag-client", daemon=True)
-        self._thread.start()
-        self._is_closed = False
+        self._thread = LoopThread("client")
 
     def close(self) -> None:
         """As AsyncClient.close."""
-        if not self._is_closed:
-            self._run(self._client.close())
-            self._is_closed = True
-            self._loop.call_soon_threadsafe(self._loop.stop)
-            self._thread.join()
-            self._loop.close()
+        self._thread.close(self._client.close)
 
     def __enter__(self) -> Self:
         return self
@@ -327,81 +322,78 @@ class Client:
 
     def submit(self, records: Records | Bytes, bodies: Bytes = b"", *, wait: bool = True) -> RemoteSubmission:
         """As AsyncClient.submit; `wait()` of the submission blocks until it is final."""
-        return self._run(self._client.submit(records, bodies, wait=wait)).blocking(self._run)
+        return self._thread.run(self._client.submit(records, bodies, wait=wait)).blocking(self._thread.run)
 
     def transfer(self, key: KeyPair, to: Owner, amount: int, **fields: Any) -> RemoteSubmission:
         """As AsyncClient.transfer, with its fields."""
-        return self._run(self._client.transfer(key, to, amount, **fields)).blocking(self._run)
+        return self._thread.run(self._client.transfer(key, to, amount, **fields)).blocking(self._thread.run)
 
     def operate(self, key: KeyPair, kind: int, body: bytes = b"", **fields: Any) -> RemoteSubmission:
         """As AsyncClient.operate, with its fields."""
-        return self._run(self._client.operate(key, kind, body, **fields)).blocking(self._run)
+        return self._thread.run(self._client.operate(key, kind, body, **fields)).blocking(self._thread.run)
 
     def genesis(self) -> Genesis:
         """As AsyncClient.genesis."""
-        return self._run(self._client.genesis())
+        return self._thread.run(self._client.genesis())
 
     def call(self, method: str, **params: object) -> Any:
         """As AsyncClient.call."""
-        return self._run(self._client.call(method, **params))
+        return self._thread.run(self._client.call(method, **params))
 
     def balance(self, owner: Owner, asset: int = NATIVE) -> Amount:
         """As AsyncClient.balance."""
-        return self._run(self._client.balance(owner, asset))
+        return self._thread.run(self._client.balance(owner, asset))
 
     def account(self, owner: Owner) -> AccountView:
         """As AsyncClient.account."""
-        return self._run(self._client.account(owner))
+        return self._thread.run(self._client.account(owner))
 
     def receipt(self, transaction_id: bytes) -> TransactionReceipt | None:
         """As AsyncClient.receipt."""
-        return self._run(self._client.receipt(transaction_id))
+        return self._thread.run(self._client.receipt(transaction_id))
 
     def phase(self, transaction_id: bytes) -> Phase | None:
         """As AsyncClient.phase."""
-        return self._run(self._client.phase(transaction_id))
+        return self._thread.run(self._client.phase(transaction_id))
 
     def transaction(self, transaction_id: bytes) -> HistoryItem | None:
         """As AsyncClient.transaction."""
-        return self._run(self._client.transaction(transaction_id))
+        return self._thread.run(self._client.transaction(transaction_id))
 
     def history(self, owner: Owner, limit: int = 50, cursor: int | None = None) -> HistoryPage:
         """As AsyncClient.history."""
-        return self._run(self._client.history(owner, limit, cursor))
+        return self._thread.run(self._client.history(owner, limit, cursor))
 
     def inclusion(self, transaction_id: bytes) -> InclusionProof | None:
         """As AsyncClient.inclusion."""
-        return self._run(self._client.inclusion(transaction_id))
+        return self._thread.run(self._client.inclusion(transaction_id))
 
     def proof(self, owner: Owner, asset: int = NATIVE) -> AccountProof:
         """As AsyncClient.proof."""
-        return self._run(self._client.proof(owner, asset))
+        return self._thread.run(self._client.proof(owner, asset))
 
     def supply(self, asset: int = NATIVE) -> Supply:
         """As AsyncClient.supply."""
-        return self._run(self._client.supply(asset))
+        return self._thread.run(self._client.supply(asset))
+
+    def bond(self, operator: PublicKey) -> BondState:
+        """As AsyncClient.bond."""
+        return self._thread.run(self._client.bond(operator))
+
+    def bonds(self, after: PublicKey | None = None, limit: int = BONDS_PAGE_MAX) -> BondPage:
+        """As AsyncClient.bonds."""
+        return self._thread.run(self._client.bonds(after, limit))
 
     def status(self) -> LedgerStatus:
         """As AsyncClient.status."""
-        return self._run(self._client.status())
+        return self._thread.run(self._client.status())
 
     def subscribe(self, after: int | None = None) -> Iterator[RemoteCommit]:
         """As AsyncClient.subscribe: blocks for the next commit."""
         events = self._client.subscribe(after)
         try:
             while True:
-                yield self._run(events.__anext__())
+                yield self._thread.run(events.__anext__())
         finally:
-            if not self._is_closed:
-                self._run(events.aclose())
-
-    def _run(self, work: Coroutine[Any, Any, _Result], timeout_s: float | None = None) -> _Result:
-        if self._is_closed:
-            work.close()
-            raise Closed("the client is closed")
-        future = asyncio.run_coroutine_threadsafe(work, self._loop)
-        try:
-            return future.result(timeout_s)
-        except BaseException:
-            future.cancel()
-            raise
+            if not self._thread.is_closed:
+                self._thread.run(events.aclose())

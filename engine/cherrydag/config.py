@@ -117,7 +117,8 @@ class LogConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The log, on stderr."""
 
     level: Annotated[
-        Literal["debug", "info", "warning", "error"], Meta(description="SIGUSR1 goes to the next one")
+        Literal["debug", "info", "warning", "error"],
+        Meta(description="Of a node that runs SIGUSR2 reads this anew, SIGUSR1 goes to the next one"),
     ] = "info"
     format: Annotated[
         Literal["auto", "json", "text"], Meta(description="auto: text on a terminal, else JSON")

@@ -42,6 +42,7 @@ from cherrydag.rpc.backend import Faucet
 from cherrydag.rpc.health import readiness
 from cherrydag.rpc.server import RpcOptions, RpcServer
 from cherrydag.runtime.clock import Clock
+from cherrydag.runtime.evidence import DIVERGED
 from cherrydag.runtime.home import Home
 from cherrydag.runtime.marks import (
     RunInfo,
@@ -55,7 +56,7 @@ from cherrydag.runtime.marks import (
     write_run_info,
 )
 from cherrydag.runtime.node_runner import NetworkOptions, RunningNode, start_node
-from cherrydag.runtime.opening import DIVERGED, Freeze, LedgerOptions
+from cherrydag.runtime.opening import Freeze, LedgerOptions
 from cherrydag.runtime.service import ServiceLimits
 from cherrydag.signing import KeyPair
 from cherrydag.watch import Sample, Watch
@@ -129,7 +130,8 @@ class Listening(NamedTuple):
 
 
 class Daemon:
-    """One node's process. key: the node's. ready: called whenever it is up."""
+    """One node's process. key: the node's. ready: called whenever it is up. level: reads the log's level
+    anew where the configuration comes from; ConfigError if that is not as it must be."""
 
     def __init__(
         self,
@@ -138,12 +140,14 @@ class Daemon:
         log: EventLog,
         key: KeyPair,
         ready: Callable[[Listening], None],
+        level: Callable[[], str] | None = None,
     ) -> None:
         self._home = home
         self._options = options
         self._log = log
         self._key = key
         self._ready = ready
+        self._level = level
         self._clock = Clock()
         self._stop = asyncio.Event()
         self._hurry = asyncio.Event()
@@ -207,11 +211,20 @@ class Daemon:
             if signal.getsignal(number) is not signal.SIG_IGN:  # as nohup leaves it
                 loop.add_signal_handler(number, self._on_stop)
         loop.add_signal_handler(signal.SIGUSR1, self._log.cycle_level)
+        loop.add_signal_handler(signal.SIGUSR2, self._reload_level)
 
     def _on_stop(self) -> None:
         if self._stop.is_set():
             self._hurry.set()
         self._stop.set()
+
+    def _reload_level(self) -> None:
+        if self._level is None:
+            return
+        try:
+            self._log.set_level(self._level())
+        except (ConfigError, OSError) as error:  # somebody is editing: go on as before
+            self._log("config_warning", words=f"the log's level stays: {error}")
 
     def _on_loop_error(self, _: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
         error = context.get("exception")

@@ -39,6 +39,8 @@ EVENTS: Final = {
     "diverged": "error",
     "divergence_cleared": "warning",
     "equivocation": "warning",
+    "evidence_kept": "warning",  # of an equivocation: the file that `cherrydag slash` hands in
+    "evidence_not_kept": "warning",
     "clock_step": "warning",
     "library": "warning",  # what a library says through Python's own logging
     "loop_error": "error",  # a callback has failed that nobody waits for
@@ -106,7 +108,11 @@ class EventLog:
 
     def cycle_level(self) -> None:
         """Go to the next level; from the last to the first."""
-        self.level = LEVELS[(LEVELS.index(self.level) + 1) % len(LEVELS)]
+        self.set_level(LEVELS[(LEVELS.index(self.level) + 1) % len(LEVELS)])
+
+    def set_level(self, level: str) -> None:
+        """Go to one of LEVELS, and say so whatever it is."""
+        self.level = level
         self._logger.bind(level="info").msg("log_level", now=self.level)
 
 

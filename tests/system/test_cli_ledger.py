@@ -225,7 +225,8 @@ def test_a_chain_of_several_validators_is_not_run_by_a_command(shop: Path):
         "pair", Network.DEV, 0, (*home.genesis.validators, other), home.genesis.allocations
     )
     (shop / "genesis.toml").write_text(genesis_file.dumps(genesis))
-    assert "2 validators" in run("status", shop, code=Exit.CONFIG).stderr
+    sending = ("send", shop, "--from", "treasury", "--to", "treasury", "--amount", 1)
+    assert "2 validators" in run(*sending, code=Exit.CONFIG).stderr
 
 
 def test_a_full_ledger_is_overloaded(shop: Path, monkeypatch: pytest.MonkeyPatch):

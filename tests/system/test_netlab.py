@@ -176,3 +176,16 @@ def test_who_is_not_root_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "geteuid", lambda: 1000)
     with pytest.raises(Unsupported, match="root"):
         NetLab(2)
+
+
+@pytest.mark.parametrize(
+    ("rights", "missing"),
+    [(0, "CAP_NET_ADMIN and CAP_SYS_ADMIN"), (1 << 12, "CAP_SYS_ADMIN"), (1 << 21, "CAP_NET_ADMIN")],
+)
+def test_rights_that_this_root_lacks_are_named(
+    monkeypatch: pytest.MonkeyPatch, rights: int, missing: str
+) -> None:
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    monkeypatch.setattr(netlab, "_capabilities", lambda: rights)
+    with pytest.raises(Unsupported, match=f"need {missing}, which"):
+        NetLab(2)

@@ -65,6 +65,20 @@ def test_a_node_from_its_start_to_its_stop(shop: Path, tmp_path: Path):
     assert cherrydag("balance", shop, "treasury").startswith("999_999_999.99")
 
 
+def test_the_level_of_the_log_is_read_anew_and_stays_where_that_is_wrong(shop: Path):
+    with NodeProcess(shop) as node:
+        (shop / "config.toml").write_text("[log]\nlevel = 'debug'\n")
+        node.send(signal.SIGUSR2)
+        until(lambda: [event["now"] for event in node.events("log_level")] == ["debug"])
+        (shop / "config.toml").write_text("[log]\nlevel = 'loud'\n")
+        node.send(signal.SIGUSR2)
+        until(lambda: node.events("config_warning"))
+        assert "got 'loud'" in node.events("config_warning")[0]["words"]
+        node.send(signal.SIGUSR1)  # from debug on: it has stayed
+        until(lambda: [event["now"] for event in node.events("log_level")] == ["debug", "info"])
+        assert node.stop() == Exit.OK
+
+
 def test_what_an_operator_can_mend_has_its_code_and_is_no_crash(shop: Path):
     (shop / "config.toml").write_text("[peers]\nlistne = ''\n")
     assert "did you mean peers.listen?" in cherrydag("run", shop, code=Exit.CONFIG)

@@ -50,6 +50,7 @@ from cherrydag.execution.evidence import (
 )
 from cherrydag.execution.module import OperationStatus, Receipt
 from cherrydag.execution.overlay import MoveRefusal, Overlay, View
+from cherrydag.primitives import PublicKey
 from cherrydag.signing import KeyPair, generate_keypair, sign_digest
 
 OWNER, OTHER, REPORTER = 0, 1, 2
@@ -118,6 +119,18 @@ def test_bond_locks_its_amount_in_the_vault() -> None:
     assert Bonds().totals(view(rig)) == Totals(1, 0)
     assert list(Bonds().active(view(rig))) == [(OP, BOND_MIN + 5)]
     rig.executor.audit()
+
+
+def test_bonds_are_listed_by_key_behind_a_cursor() -> None:
+    rig = make()
+    for key in KEYS:
+        assert bond(rig, BOND_MIN, key=key).status == Status.APPLIED
+    every = list(Bonds().listed(view(rig)))
+    assert [operator for operator, _ in every] == sorted(key.public_key for key in KEYS)
+    assert all(found == (USERS[OWNER], BOND_MIN, 0, 0) for _, found in every)
+    for at, (operator, _) in enumerate(every):
+        assert list(Bonds().listed(view(rig), operator)) == every[at + 1 :]
+    assert list(Bonds().listed(view(rig), PublicKey(bytes(32)))) == every
 
 
 @pytest.mark.parametrize(

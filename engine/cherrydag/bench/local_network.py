@@ -52,8 +52,9 @@ class NodeFailed(CherrydagError):  # noqa: N818 - it says what happened
 class NetworkSpec:
     """Equal specs give the same genesis and keys.
 
-    peers, apis: "host:port" of each validator, where the others and where clients reach it. accounts: of the
-    workload, funded at genesis. seed: of all keys, which keep nothing secret.
+    peers, apis: "host:port" of each node, where the others and where clients reach it. accounts: of the
+    workload, funded at genesis. seed: of all keys, which keep nothing secret. observers: how many of the
+    nodes, the last ones, do not vote.
     """
 
     peers: tuple[str, ...]
@@ -61,22 +62,24 @@ class NetworkSpec:
     accounts: int
     seed: int = 1
     checkpoint_commits: int = CHECKPOINT_COMMITS
+    observers: int = 0
 
     def keys(self) -> tuple[list[KeyPair], list[KeyPair]]:
-        """Of the accounts, and of the validators. The accounts' are a WorkloadSpec's of this seed."""
+        """Of the accounts, and of the nodes. The accounts' are a WorkloadSpec's of this seed."""
         count = self.accounts + len(self.peers)
         keys = WorkloadSpec(seed=self.seed, accounts=count, transfers=0).key_pairs()
         return keys[: self.accounts], keys[self.accounts :]
 
-    def genesis(self, accounts: Sequence[KeyPair], validators: Sequence[KeyPair]) -> Genesis:
+    def genesis(self, accounts: Sequence[KeyPair], nodes: Sequence[KeyPair]) -> Genesis:
         """The chain with these keys."""
+        validators = len(nodes) - self.observers
         return Genesis(
             "bench",
             Network.DEV,
             CREATED_MS,
             tuple(
                 Validator(f"v{index}", key.public_key, Stake(1), (host,))
-                for index, (key, host) in enumerate(zip(validators, self.peers, strict=True))
+                for index, (key, host) in enumerate(zip(nodes[:validators], self.peers, strict=False))
             ),
             tuple(Allocation(address_of(key.public_key), FUNDS) for key in accounts),
             (),
@@ -85,11 +88,11 @@ class NetworkSpec:
 
 
 def make_homes(spec: NetworkSpec, folder: Path) -> list[Home]:
-    """Make the validators' folders, FOLDER/v0 and so on."""
-    accounts, validators = spec.keys()
-    genesis = spec.genesis(accounts, validators)
+    """Make the nodes' folders, FOLDER/v0 and so on."""
+    accounts, nodes = spec.keys()
+    genesis = spec.genesis(accounts, nodes)
     homes = []
-    for index, key in enumerate(validators):
+    for index, key in enumerate(nodes):
         home = Home(folder / f"v{index}", genesis)
         home.folder.mkdir(mode=0o700, parents=True)
         Keystore(home.folder / KEYS).add(VALIDATOR, key.secret_key[:SEED_BYTES], None)
@@ -102,7 +105,7 @@ def make_homes(spec: NetworkSpec, folder: Path) -> list[Home]:
 
 
 class LocalNetwork:
-    """The validators of a spec as processes. `with` ends them, whatever happens.
+    """The nodes of a spec as processes. `with` ends them, whatever happens.
 
     prefixes: words before each one's command line, as those that put it into a network namespace.
     programs: what runs as `cherrydag`, by number, where it is something else.
@@ -145,23 +148,30 @@ class LocalNetwork:
 
     @property
     def living(self) -> list[int]:
-        """Numbers of those that were not killed."""
-        return [number for number in range(len(self.homes)) if number not in self.killed]
+        """Numbers of those that were started and not killed."""
+        return [number for number in range(len(self._processes)) if number not in self.killed]
 
-    def start(self, ready_s: float = 120.0) -> None:
-        """Start all, and wait until each is linked with a quorum. NodeFailed if one does not get there.
+    def start(self, ready_s: float = 120.0, without: int = 0) -> None:
+        """Start all but the last `without`, and wait until each is linked with a quorum. NodeFailed if one
+        does not get there.
 
         What answers at its port must be ours: another network with the same seed has the same keys.
         """
-        for number in range(len(self.homes)):
+        count = len(self.homes) - without
+        for number in range(count):
             self._processes.append(self._spawn(number))
         until_s = time.monotonic() + ready_s
-        for number, api in enumerate(self.apis):
+        for number, api in enumerate(self.apis[:count]):
             while not self._is_up(number) or not api.is_ready():
                 self.check()
                 if time.monotonic() > until_s:
                     raise NodeFailed(f"v{number} is not ready after {ready_s:.0f} s{self._log_end(number)}")
                 time.sleep(_READY_POLL_S)
+
+    def start_next(self) -> int:
+        """Start one that `start` left out, without waiting for anything; its number."""
+        self._processes.append(self._spawn(len(self._processes)))
+        return len(self._processes) - 1
 
     def _is_up(self, number: int) -> bool:
         told = running_node(self.homes[number].folder)

@@ -50,19 +50,21 @@ class LocalSettings:
     connections: int = 64
     clients: int = 1
     drain_s: float = 30.0
+    retries: bool = True
     kills: tuple[tuple[int, float], ...] = ()
     is_audited: bool = True
     prefixes: Sequence[Sequence[str]] = ()
     programs: dict[int, Sequence[str]] = field(default_factory=dict)
 
 
-def loopback(validators: int, accounts: int, port: int, seed: int = 1) -> NetworkSpec:
+def loopback(validators: int, accounts: int, port: int, seed: int = 1, observers: int = 0) -> NetworkSpec:
     """A network on 127.0.0.1: ports from `port` on for peers, and 100 higher for clients. ConfigError if one
     is taken."""
-    if not 1 <= validators <= API_PORTS_AFTER:
-        raise ConfigError(f"validators: expected 1 to {API_PORTS_AFTER}, got {validators}")
-    peers = range(port, port + validators)
-    apis = range(port + API_PORTS_AFTER, port + API_PORTS_AFTER + validators)
+    nodes = validators + observers
+    if not 1 <= validators <= nodes <= API_PORTS_AFTER:
+        raise ConfigError(f"validators: expected 1 to {API_PORTS_AFTER}, observers included, got {nodes}")
+    peers = range(port, port + nodes)
+    apis = range(port + API_PORTS_AFTER, port + API_PORTS_AFTER + nodes)
     for number in (*peers, *apis):
         with socket.socket() as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -75,6 +77,7 @@ def loopback(validators: int, accounts: int, port: int, seed: int = 1) -> Networ
         tuple(f"127.0.0.1:{number}" for number in apis),
         accounts,
         seed,
+        observers=observers,
     )
 
 
@@ -83,7 +86,7 @@ def run_local(settings: LocalSettings, bar: Bar, tell: Callable[[float, Sequence
     sending processes have told. NodeFailed if the network does not start; ConfigError for settings that
     cannot be; whatever goes wrong afterwards is among the result's failures."""
     homes = make_homes(settings.spec, settings.folder)
-    path = signed_workload(settings, homes[0].genesis, bar)
+    path = signed_workload(settings.spec, settings.transfers, settings.workloads, homes[0].genesis, bar)
     with LocalNetwork(
         settings.spec, homes, prefixes=settings.prefixes, programs=settings.programs
     ) as network:
@@ -99,16 +102,16 @@ def run_local(settings: LocalSettings, bar: Bar, tell: Callable[[float, Sequence
     return measurement.result(measured)
 
 
-def signed_workload(settings: LocalSettings, genesis: Genesis, bar: Bar) -> Path:
-    """The file of the signed transfers: the one that is kept, or made now on all cores."""
+def signed_workload(network: NetworkSpec, transfers: int, folder: Path, genesis: Genesis, bar: Bar) -> Path:
+    """The file of the signed transfers: the one that is kept in the folder, or made now on all cores."""
     spec = WorkloadSpec(
-        seed=settings.spec.seed,
-        accounts=settings.spec.accounts,
-        transfers=settings.transfers,
+        seed=network.seed,
+        accounts=network.accounts,
+        transfers=transfers,
         genesis_digest=genesis.digest,
     )
-    settings.workloads.mkdir(parents=True, exist_ok=True)
-    path = settings.workloads / f"{genesis.digest.hex()[:16]}-{settings.transfers}.workload"
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"{genesis.digest.hex()[:16]}-{transfers}.workload"
     try:
         if path.exists() and workload.read(path).spec == spec:
             return path
@@ -136,6 +139,7 @@ def _load(
         connections=settings.connections,
         processes=settings.clients,
         drain_s=settings.drain_s,
+        retries=settings.retries,
     )
     names = [f"v{number}" for number in range(len(network.homes))]
     follower = Follower(tell)

@@ -11,6 +11,7 @@ import heapq
 import json
 import os
 import random
+import re
 import select
 import signal
 import struct
@@ -36,6 +37,9 @@ _IFREQ: Final = struct.Struct("16sH")
 _TUNSETIFF: Final = 0x400454CA
 _TUN_NO_INFO: Final = 0x1001  # IFF_TUN | IFF_NO_PI
 _CONTROL_BLOCKS: Final = range(128, 255)
+_MODULE: Final = b"cherrydag.bench.netbridge"
+_NAMESPACES: Final = re.compile(rf"^(?P<name>{NAMESPACE}-(?P<owner>[0-9]+)-[0-9]+)\b", re.MULTILINE)
+_CONTROLS: Final = re.compile(r"^[0-9]+: (?P<name>cl[0-9]+v(?P<owner>[0-9]+))@", re.MULTILINE)
 
 
 class CannotSetUpError(Exception):
@@ -78,9 +82,9 @@ class Namespaces:
         _ip(f"-n {name} addr add {SUBNET}.{number + 1}/24 dev lab")
         _ip(f"-n {name} link set lab mtu {self._mtu} txqueuelen {_TX_QUEUE} up")
         _ip(f"-n {name} link set lo up")
-        _ip(f"link add cl{number}v{os.getpid()} type veth peer name control netns {name}")
-        _ip(f"addr add {control}.1/30 dev cl{number}v{os.getpid()}")
-        _ip(f"link set cl{number}v{os.getpid()} up")
+        _ip(f"link add {_control(name)} type veth peer name control netns {name}")
+        _ip(f"addr add {control}.1/30 dev {_control(name)}")
+        _ip(f"link set {_control(name)} up")
         _ip(f"-n {name} addr add {control}.2/30 dev control")
         _ip(f"-n {name} link set control up")
         self.controls.append(f"{control}.2")
@@ -88,13 +92,27 @@ class Namespaces:
 
 def sweep() -> None:
     """Take away what bridges left behind that have ended."""
-    listed = subprocess.run(["ip", "netns", "list"], capture_output=True, text=True, check=False)  # noqa: S607
-    for line in listed.stdout.splitlines():
-        name = line.split()[0] if line.split() else ""
-        kind, _, rest = name.partition("-")
-        owner, _, _ = rest.partition("-")
-        if kind == NAMESPACE and owner.isdigit() and not Path(f"/proc/{owner}").exists():
-            _delete(name)
+    for pattern, words, remove in (
+        (_NAMESPACES, "netns list", _delete),
+        (_CONTROLS, "-o link show type veth", _delete_device),
+    ):
+        for found in pattern.finditer(_ip(words)):
+            if not _is_bridge(int(found["owner"])):
+                remove(found["name"])
+
+
+def _control(name: str) -> str:
+    """The end of a namespace's control pair that is here."""
+    _, owner, number = name.split("-")
+    return f"cl{number}v{owner}"
+
+
+def _is_bridge(pid: int) -> bool:
+    """Whether that process is one of these; its number may be another's by now."""
+    try:
+        return _MODULE in Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+    except OSError:
+        return False
 
 
 def _free_block() -> int:
@@ -107,8 +125,15 @@ def _free_block() -> int:
 
 
 def _delete(name: str) -> None:
+    # A socket that waits for its last answer keeps a namespace that has no name any more, and its devices.
+    _delete_device(_control(name))
     with suppress(CannotSetUpError):
         _ip(f"netns del {name}")
+
+
+def _delete_device(name: str) -> None:
+    with suppress(CannotSetUpError):
+        _ip(f"link del {name}")
 
 
 def _ip(words: str) -> str:

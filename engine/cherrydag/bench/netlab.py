@@ -14,6 +14,7 @@ parent dies, however it dies; what is left behind by one that was killed itself,
 
 from __future__ import annotations
 
+import ctypes
 import json
 import os
 import shutil
@@ -23,7 +24,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Self
 
-from cherrydag.errors import CherrydagError, ConfigError
+from cherrydag.errors import ConfigError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -38,9 +39,12 @@ TUN: Final = Path("/dev/net/tun")
 SUBNET: Final = "10.77.0"
 
 _STOP_S: Final = 10.0
+_CLONE_NEWNET: Final = 0x40000000
+_NAMED: Final = Path("/run/netns")  # where `ip netns` keeps them
+_CAPABILITIES: Final = {"CAP_NET_ADMIN": 12, "CAP_SYS_ADMIN": 21}
 
 
-class Unsupported(CherrydagError):  # noqa: N818 - it says what is the case
+class Unsupported(ConfigError):  # noqa: N818 - it says what is the case
     """This machine, or this user, cannot have such a lab. The message says why."""
 
 
@@ -77,10 +81,19 @@ def check_supported() -> None:
         raise Unsupported("network namespaces need Linux")
     if os.geteuid() != 0:
         raise Unsupported("network namespaces need root: run this as root")
+    lacking = [name for name, bit in _CAPABILITIES.items() if not _capabilities() >> bit & 1]
+    if lacking:
+        raise Unsupported(f"network namespaces need {' and '.join(lacking)}, which this root lacks")
     if not os.access(TUN, os.R_OK | os.W_OK):
         raise Unsupported(f"{TUN} is not there, or may not be used")
     if shutil.which("ip") is None:
         raise Unsupported("the program `ip` is not there; on Debian: apt install iproute2")
+
+
+def _capabilities() -> int:
+    """The effective ones of this process, a bit each."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1], 16) for line in lines if line.startswith("CapEff:"))
 
 
 class NetLab:
@@ -133,6 +146,19 @@ class NetLab:
     def prefix(self, number: int) -> tuple[str, ...]:
         """Words before a command line that put it into a node's namespace; it keeps its process id."""
         return ("ip", "netns", "exec", self._namespaces[number])
+
+    def enter(self, number: int) -> None:
+        """Put this process, forked from the lab's, into a node's namespace. The lab is its parent's alone."""
+        for pipe in (self._bridge.stdin, self._bridge.stdout):
+            if pipe is not None:
+                pipe.close()  # else the bridge would outlive the parent
+        namespace = os.open(_NAMED / self._namespaces[number], os.O_RDONLY)
+        try:
+            libc = ctypes.CDLL(None, use_errno=True)
+            if libc.setns(namespace, _CLONE_NEWNET):
+                raise Unsupported(f"setns: {os.strerror(ctypes.get_errno())}")
+        finally:
+            os.close(namespace)
 
     def address(self, number: int) -> str:
         """A node's address for the others, behind the links; the same in every lab."""

@@ -23,6 +23,13 @@ if TYPE_CHECKING:
 @click.option("--dir", "folder", type=PATH, help="Keep it here, and continue what is here.  [default: none]")
 @click.option("--api-port", type=click.IntRange(1024, 65_000), default=8645, show_default=True)
 @click.option("--duration", "duration_s", type=click.FloatRange(0), default=0.0, metavar="SECONDS")
+@click.option(
+    "--delay-ms",
+    type=click.FloatRange(0, 60_000),
+    default=0.0,
+    metavar="MS",
+    help="Of each packet between two nodes, one way; needs root, since each node gets a network namespace.",
+)
 @click.option("--json", "as_json", is_flag=True, help="One JSON document a line, and a line a second.")
 def devnet(
     validators: int,
@@ -32,6 +39,7 @@ def devnet(
     folder: Path | None,
     api_port: int,
     duration_s: float,
+    delay_ms: float,
     as_json: bool,
 ) -> int:
     """Run a network on this machine, until Ctrl-C.
@@ -50,6 +58,7 @@ def devnet(
         None if folder is None else folder.resolve(),
         load,
         duration_s=duration_s,
+        delay_ms=delay_ms,
     )
     view = JsonView() if as_json else TerminalView() if sys.stdout.isatty() else LineView()
     outcome = run_devnet(options, run_node, view)
@@ -57,10 +66,10 @@ def devnet(
 
 
 def run_node(node: "DevnetNode") -> NoReturn:
-    """`cherrydag run`, in this process; where it listens stands in the node's config.toml."""
+    """`cherrydag run`, in this process; where it listens stands in the node's config.toml, or its flags."""
     from cherrydag.cli.program import cli
 
-    cli.main(["run", str(node.folder)])
+    cli.main(["run", str(node.folder), *node.flags])
 
 
 @click.command()

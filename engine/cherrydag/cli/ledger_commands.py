@@ -20,12 +20,11 @@ from cherrydag.cli.options import (
 )
 from cherrydag.cli.output import amount_text, note, print_fields, print_json, print_table, time_text
 from cherrydag.cli.passwords import with_password
+from cherrydag.cli.settling import final_of
 
 if TYPE_CHECKING:
     from cherrydag.address import Network
-    from cherrydag.rpc.remote_submission import RemoteSubmission
     from cherrydag.runtime.lookups import HistoryItem, HistoryPage
-    from cherrydag.runtime.submissions import Submission
 
 _PAGE: Final = 20
 _PAGE_MAX: Final = 1000
@@ -252,12 +251,12 @@ def send(
     """
     from cherrydag.cli.reaching import reached
 
-    with reached(where, url, quiet=as_json) as found:
+    with reached(where, url, quiet=as_json, hands_in=True) as found:
         keys = found.keystore(keystore)
         key = with_password(password_file, lambda password: keys.load(sender, password))
         to = found.owner(recipient)
         submission = found.ledger.transfer(key, to, amount, asset=asset, fee=fee, nonce=nonce)
-        final = _final(submission, where)
+        final = final_of(submission, where)
         left = found.ledger.balance(key)
     if as_json:
         print_json(final)
@@ -269,29 +268,6 @@ def send(
         return Exit.OK
     note(f"error: the payment had no effect: {final['status']}")
     return Exit.REJECTED
-
-
-def _final(submission: "Submission | RemoteSubmission", where: Where) -> dict[str, Any]:
-    """Wait, and say what became of it."""
-    from cherrydag.cli.names import status_name
-    from cherrydag.runtime.index_keeper import Place
-    from cherrydag.runtime.submissions import Phase
-
-    transaction_id = submission.id().hex()
-    try:
-        submission.wait()
-    except KeyboardInterrupt:
-        note(f"it may become final all the same: cherrydag receipt {where} {transaction_id}")
-        raise
-    phase = Phase(int(submission.phases[0]))
-    place = Place.of(int(submission.places[0]))
-    status = status_name(int(submission.statuses[0])) if phase == Phase.FINAL else phase.name.lower()
-    return {
-        "id": transaction_id,
-        "status": status,
-        "commit": place.commit_index,
-        "position": place.position,
-    }
 
 
 COMMANDS: Final = (balance, account, history, receipt, send)

@@ -8,9 +8,11 @@ import click
 
 from cherrydag import __version__
 from cherrydag.cli.bench_commands import bench
+from cherrydag.cli.bond_commands import COMMANDS as BOND_COMMANDS
 from cherrydag.cli.config_commands import config
 from cherrydag.cli.database_commands import backup, db
 from cherrydag.cli.devnet_commands import devnet, faucet
+from cherrydag.cli.evidence_commands import slash
 from cherrydag.cli.exits import MEANINGS, Exit, exit_of, words_of
 from cherrydag.cli.genesis_commands import genesis
 from cherrydag.cli.init_commands import init
@@ -110,6 +112,8 @@ for _command in (
     init,
     *COMMANDS,
     *NODE_COMMANDS,
+    *BOND_COMMANDS,
+    slash,
     keys,
     genesis,
     db,

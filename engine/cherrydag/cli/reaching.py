@@ -40,8 +40,11 @@ class Reached(NamedTuple):
 
 
 @contextmanager
-def reached(where: Where, url: str | None = None, *, quiet: bool = False) -> Iterator[Reached]:
+def reached(
+    where: Where, url: str | None = None, *, quiet: bool = False, hands_in: bool = False
+) -> Iterator[Reached]:
     """The ledger that is meant. quiet: without progress. url: of a node to ask, for the folder's chain.
+    hands_in: to submit transactions, for which a network's node must run.
 
     ConfigError if it is no ledger's folder, or the node is of another chain; InUse if its node has no API.
     """
@@ -57,7 +60,7 @@ def reached(where: Where, url: str | None = None, *, quiet: bool = False) -> Ite
         with Client(node_url, genesis_digest=home.genesis.digest) as client:
             yield Reached(client, home.genesis, home, client)
         return
-    with opened(where, quiet=quiet) as (_, ledger):
+    with opened(where, quiet=quiet, hands_in=hands_in) as (_, ledger):
         yield Reached(ledger, home.genesis, home, None)
 
 

@@ -55,6 +55,7 @@ def run(
     When it is up it prints where it listens. Its log goes to stderr. A signal lets it stop within ten
     seconds: it takes nothing new, what it has accepted becomes final, its peers are told. A second signal
     shortens that. Settings: flags before CHERRYDAG_SECTION_NAME before the file; `config check` shows them.
+    SIGUSR2 reads the log's level anew from there, SIGUSR1 goes to the next one.
     """
     import sys
 
@@ -88,8 +89,11 @@ def run(
     def ready(listening: "Listening") -> None:
         _tell(listening, as_json)
 
+    def level() -> str:
+        return loaded(folder, file, flags).config.log.level
+
     async def live() -> None:
-        daemon = Daemon(home, options, log, key, ready)
+        daemon = Daemon(home, options, log, key, ready, level)
         await daemon.run(leaves_safe_mode=leave_safe_mode, clears_divergence=clear_divergence)
 
     uvloop.run(live())

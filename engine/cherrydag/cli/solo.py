@@ -1,7 +1,8 @@
-"""A solo ledger's folder, opened for one command."""
+"""A ledger's folder that nobody has open, opened for one command."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 from cherrydag.address import Network, encode_address
@@ -20,19 +21,20 @@ _SMALL = LedgerOptions(
 
 
 @contextmanager
-def opened(folder: Path, *, quiet: bool = False) -> Iterator[tuple[Home, Ledger]]:
-    """The ledger in a folder that is there, closed at the end. quiet: without progress.
+def opened(folder: Path, *, quiet: bool = False, hands_in: bool = False) -> Iterator[tuple[Home, Ledger]]:
+    """The ledger in a folder that is there, closed at the end. quiet: without progress. hands_in: to submit
+    transactions; else it is only to be read, of whatever node it is.
 
-    ConfigError if it is no ledger's folder, or its chain has more validators than this one process.
+    ConfigError if it is no ledger's folder, or is to sequence and has not all of its chain's validators.
     """
     home = Home.load(folder)
     members = len(home.genesis.validators)
-    if members > 1:
+    if hands_in and members > 1:
         raise ConfigError(
             f"{folder}: its chain has {members} validators, so its node must run: cherrydag run {folder}"
         )
     with progress_bar("replaying the log", hidden=quiet) as progress:
-        ledger = Ledger.open(folder, options=_SMALL, progress=progress)
+        ledger = Ledger.open(folder, options=replace(_SMALL, only_reads=not hands_in), progress=progress)
     with ledger:
         yield home, ledger
 

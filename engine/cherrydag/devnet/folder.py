@@ -10,14 +10,13 @@ logs/           what each node says, appended to by every run
 
 import json
 import secrets
-import socket
-from collections.abc import Collection
+import shlex
 from dataclasses import dataclass
-from itertools import count, islice
 from pathlib import Path
 from typing import Final, NamedTuple
 
 from cherrydag.address import address_of, encode_address
+from cherrydag.bench.ports import HOST, free_ports, is_free
 from cherrydag.consensus.main_chain import ChainParams
 from cherrydag.errors import ConfigError
 from cherrydag.genesis import Allocation, LedgerParams
@@ -33,7 +32,6 @@ USER: Final = "user"
 PROBE: Final = "probe"
 BONDS: Final = "bonds"
 
-HOST: Final = "127.0.0.1"
 API_PORT: Final = 8645
 """The first node's, if it is free."""
 
@@ -67,13 +65,18 @@ _MEMPOOL: Final = {"transactions_max": 1 << 16, "recent_max": 1 << 16}
 
 
 class DevnetNode(NamedTuple):
-    """One node. folder: its home; log: where it writes."""
+    """One node. folder: its home; log: where it writes. host, api_host: where peers and clients reach it.
+    flags: of `cherrydag run`, beside the folder; prefix: words before that command, for who runs it alone."""
 
     name: str
     folder: Path
     log: Path
     peers_port: int
     api_port: int
+    host: str = HOST
+    api_host: str = HOST
+    flags: tuple[str, ...] = ()
+    prefix: tuple[str, ...] = ()
 
     @property
     def is_operator(self) -> bool:
@@ -88,17 +91,22 @@ class DevnetNode(NamedTuple):
     @property
     def peers(self) -> str:
         """Where it listens for peers."""
-        return f"{HOST}:{self.peers_port}"
+        return f"{self.host}:{self.peers_port}"
 
     @property
     def api(self) -> str:
         """Where it listens for clients."""
-        return f"{HOST}:{self.api_port}"
+        return f"{self.api_host}:{self.api_port}"
 
     @property
     def url(self) -> str:
         """Its API's."""
         return f"http://{self.api}"
+
+    @property
+    def command(self) -> str:
+        """How to start it by hand, while the network is there."""
+        return shlex.join([*self.prefix, "cherrydag", "run", str(self.folder), *self.flags])
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,15 +139,17 @@ class Facts(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Devnet:
-    """A devnet's folder, which exists and is complete."""
+    """A devnet's folder, which exists and is complete. placed: its nodes, where they are elsewhere in this
+    run than the folder says."""
 
     folder: Path
     facts: Facts
+    placed: tuple[DevnetNode, ...] = ()
 
     @property
     def nodes(self) -> list[DevnetNode]:
         """Validators first, in the order of the committee."""
-        return [
+        return list(self.placed) or [
             DevnetNode(name, self.folder / name, self.log(name), peers, api)
             for name, peers, api in self.facts.nodes
         ]
@@ -193,7 +203,7 @@ def load_devnet(folder: Path) -> Devnet:
         raise ConfigError(f"{path}: it is no devnet's: {error}") from error
     for name, *ports in nodes:
         for port in ports:
-            if not _is_free(port):
+            if not is_free(port):
                 raise ConfigError(f"{name}: port {port} is taken; is this devnet running already?")
     return Devnet(folder, facts)
 
@@ -231,24 +241,6 @@ def create_devnet(folder: Path, spec: DevnetSpec, created_ms: TimestampMs) -> De
     form["nodes"] = [{"name": name, "peers_port": peers, "api_port": api} for name, peers, api in facts.nodes]
     (folder / FACTS).write_text(json.dumps(form, indent=2) + "\n")
     return made
-
-
-def free_ports(wanted: int, first: int, besides: Collection[int] = ()) -> list[int]:
-    """The lowest ports from `first` on that nobody listens on, and that are not among `besides`."""
-    found = islice((port for port in count(first) if port not in besides and _is_free(port)), wanted)
-    return list(found)
-
-
-def _is_free(port: int) -> bool:
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((HOST, port))
-        except OverflowError:
-            raise ConfigError(f"ports: none is free below {port}") from None
-        except OSError:
-            return False
-    return True
 
 
 def _config_text(node: DevnetNode, *, has_faucet: bool) -> str:

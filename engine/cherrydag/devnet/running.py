@@ -7,12 +7,14 @@ import time
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from itertools import count
 from pathlib import Path
 from typing import Final, Self
 
 from cherrydag.address import address_of
 from cherrydag.client import AsyncClient
+from cherrydag.devnet.apart import apart
 from cherrydag.devnet.bonding import place_bonds
 from cherrydag.devnet.figures import Figures, LoadFigures
 from cherrydag.devnet.folder import (
@@ -59,13 +61,14 @@ class DevnetError(CherrydagError, ConnectionError):
 class DevnetOptions:
     """folder: where it lies, and stays; one that is there is continued. None: a temporary one. load:
     transfers a second, for load_s, 0 for without an end. duration_s: 0 for until it is told to stop, or
-    load_s is over."""
+    load_s is over. delay_ms: of each packet between two nodes, one way."""
 
     spec: DevnetSpec
     folder: Path | None = None
     load: int = 0
     load_s: float = 0.0
     duration_s: float = 0.0
+    delay_ms: float = 0.0
 
 
 @dataclass(slots=True)
@@ -86,9 +89,17 @@ def run_devnet(options: DevnetOptions, run_node: RunNode, view: View, check: Che
     """Start it, show it until SIGINT, SIGTERM or the end of its duration, and stop it. DevnetError if it does
     not come up. Must be called where there are no threads and is no event loop."""
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # its threads would not be forked, but waited for
-    with _told_to_stop(), _devnet_of(options) as devnet, _Processes() as processes:
+    with (
+        _told_to_stop(),
+        _devnet_of(options) as made,
+        apart(made, options.delay_ms) as (devnet, enter),
+        _Processes() as processes,
+    ):
         preload()
-        members = [Member(node, processes.start_node(node, run_node)) for node in devnet.nodes]
+        members = [
+            Member(node, processes.start_node(node, run_node, partial(enter, number)))
+            for number, node in enumerate(devnet.nodes)
+        ]
         if options.load:
             processes.start_load(devnet, options)
         run = _Run(devnet, options, view, members, processes)
@@ -157,9 +168,14 @@ class _Processes:
         if self.load_pipe >= 0:
             os.close(self.load_pipe)
 
-    def start_node(self, node: DevnetNode, run_node: RunNode) -> ChildProcess:
-        """Fork it."""
-        child = ChildProcess(node.name, node.log, lambda: run_node(node))
+    def start_node(self, node: DevnetNode, run_node: RunNode, enter: Callable[[], None]) -> ChildProcess:
+        """Fork it. enter: called there first."""
+
+        def main() -> int:
+            enter()
+            return run_node(node)
+
+        child = ChildProcess(node.name, node.log, main)
         self.nodes.append(child)
         return child
 
@@ -287,9 +303,8 @@ class _Run:
             self._load_figures = decode_figures(lines[-1])
 
     def _ended(self, process: ChildProcess) -> Ended:
-        restart = (
-            "" if process is self._processes.load else f"cherrydag run {self._devnet.folder / process.name}"
-        )
+        commands = {node.name: node.command for node in self._devnet.nodes}
+        restart = commands.get(process.name, "")
         lines = process.last_lines(_LOG_LINES)
         return Ended(process.name, process.code or 0, str(process.log), lines, restart)
 
@@ -310,4 +325,5 @@ class _Run:
                 ("send", f"cherrydag send {nodes[0].url} {sender} --to ADDRESS --amount 5coin"),
                 ("look", f"cherrydag status {nodes[0].url}"),
             ),
+            self._options.delay_ms,
         )

@@ -16,7 +16,7 @@ _MB: Final = 1_000_000
 
 class Started(NamedTuple):
     """What a devnet is when it is ready. seconds: since its first process began; commands: what to try, each
-    with a word of what it does."""
+    with a word of what it does; delay_ms: between two nodes, one way."""
 
     seconds: float
     folder: str
@@ -26,6 +26,7 @@ class Started(NamedTuple):
     user_key_file: str
     genesis_digest: str
     commands: Sequence[tuple[str, str]]
+    delay_ms: float = 0.0
 
 
 class Ended(NamedTuple):
@@ -121,6 +122,8 @@ def started_lines(started: Started) -> list[str]:
         f"  folder   {started.folder}{kept}",
         f"  genesis  {started.genesis_digest}",
     ]
+    if started.delay_ms:
+        lines.append(f"  delay    {started.delay_ms:g} ms one way between any two nodes, none to their APIs")
     lines += [f"  {name:<8} API {url}   peers {peers}" for name, url, peers in started.nodes]
     lines += [f"  coins    {started.user_address}", f"           key in {started.user_key_file}"]
     lines += [f"  {what:<8} {command}" for what, command in started.commands]

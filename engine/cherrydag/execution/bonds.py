@@ -256,18 +256,22 @@ class Bonds(Module):
         bonds, burned = _TOTALS.unpack(value)
         return Totals(bonds, int.from_bytes(burned, "little"))
 
+    def listed(self, view: View, after: PublicKey | None = None) -> Iterator[tuple[PublicKey, Bond]]:
+        """Each bond by its operator, ascending, those beyond `after`."""
+        past = None if after is None else self.key(_Table.BOND, after).key
+        for key, value in view.scan(bytes([_Table.BOND]), past):
+            yield PublicKey(key[1:]), _decode(value)
+
     def active(self, view: View) -> Iterator[tuple[PublicKey, int]]:
         """Each operator with something active, and how much, ascending by key. O(bonds)."""
-        for key, value in view.scan(bytes([_Table.BOND])):
-            bond = _decode(value)
+        for operator, bond in self.listed(view):
             if bond.active:
-                yield PublicKey(key[1:]), bond.active
+                yield operator, bond.active
 
     def audit(self, view: View) -> None:
         """The vault holds all that is bonded and burned; no bond is empty, too small or of a slashed key."""
         totals, count, held = self.totals(view), 0, 0
-        for key, value in view.scan(bytes([_Table.BOND])):
-            bond, operator = _decode(value), PublicKey(key[1:])
+        for operator, bond in self.listed(view):
             whole = (bond.active >= BOND_MIN or not bond.active) and bond.active + bond.leaving > 0
             invariant(whole, "a bond is not empty and large enough", operator=operator.hex(), bond=bond)
             slashed = self.is_slashed(view, operator)

@@ -92,9 +92,11 @@ class Overlay:
         self._journal.append(_EntryBefore(key, before))
         return True
 
-    def scan(self, prefix: int, starts_with: bytes = b"") -> Iterator[tuple[bytes, bytes]]:
-        """All entries (key, value) of a prefix, ascending. They may change between two of them."""
-        after: bytes | None = None
+    def scan(
+        self, prefix: int, starts_with: bytes = b"", after: bytes | None = None
+    ) -> Iterator[tuple[bytes, bytes]]:
+        """All entries (key, value) of a prefix, those beyond `after`, ascending. They may change between two
+        of them."""
         while True:
             page, after = self._entries.scan(prefix, starts_with=starts_with, after=after, limit=SCAN_MAX)
             yield from page
@@ -196,9 +198,9 @@ class View:
         self._check_key(key)
         return self._overlay.get(key)
 
-    def scan(self, starts_with: bytes = b"") -> Iterator[tuple[bytes, bytes]]:
-        """The module's entries whose key begins so, (key, value), ascending."""
-        return self._overlay.scan(self._powers.prefix, starts_with)
+    def scan(self, starts_with: bytes = b"", after: bytes | None = None) -> Iterator[tuple[bytes, bytes]]:
+        """The module's entries whose key begins so and lies beyond `after`, (key, value), ascending."""
+        return self._overlay.scan(self._powers.prefix, starts_with, after)
 
     def line(self, address: Address, asset: int = NATIVE) -> Line:
         """The line; one that says nothing if there is none."""

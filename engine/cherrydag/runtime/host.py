@@ -12,7 +12,7 @@ Everything runs on the loop's thread. An error that is not a client's or a peer'
 import asyncio
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 from cherrydag.commit import CheckpointCertificate, Commit
@@ -110,7 +110,6 @@ class HostStats:
     penalties: int = 0
     store_full: int = 0
     execution_waiting: int = 0
-    reports: deque[Report] = field(default_factory=lambda: deque(maxlen=64))
 
 
 class Host:
@@ -140,7 +139,7 @@ class Host:
         """The last one that is of our state."""
         self.diverged: Diverged | None = None
         self.tell: Tell = tell_nobody
-        self.on_diverged: Callable[[Diverged], None] = lambda found: None  # noqa: ARG005 - who keeps evidence
+        self.keep_evidence: Callable[[Diverged | Report], None] = lambda _: None
         self._verifier = verifier
         self._network = network
         self._listener = listener
@@ -344,8 +343,8 @@ class Host:
 
     def _report(self, effect: Report) -> None:
         self.stats.equivocations += 1
-        self.stats.reports.append(effect)
         self.tell("equivocation", first=str(effect.first.ref), second=str(effect.second.ref))
+        self.keep_evidence(effect)
 
     def _penalise(self, effect: Penalise) -> None:
         self.stats.penalties += 1
@@ -374,7 +373,7 @@ class Host:
             own_root=effect.own.state_root,
             certified_root=effect.certificate.checkpoint.state_root,
         )
-        self.on_diverged(effect)
+        self.keep_evidence(effect)
 
     # Time
 

@@ -8,6 +8,7 @@ from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import islice
 from typing import Final, NamedTuple
 
 import numpy as np
@@ -16,12 +17,13 @@ from cherrydag.commit import CheckpointCertificate
 from cherrydag.consensus.effects import SubDag
 from cherrydag.errors import Rejected, StorageError
 from cherrydag.execution.accounts import NATIVE, Accounts, Line, account_key
+from cherrydag.execution.bonds import Bond, Bonds, Totals
 from cherrydag.execution.module import CHARGED
 from cherrydag.execution.receipts import StoredReceipt, decode_receipts
 from cherrydag.inclusion import InclusionProof, prove_inclusion
 from cherrydag.params import NONCE_MAX
 from cherrydag.payload import body_offsets, payload_ids
-from cherrydag.primitives import Address, Amount, Digest
+from cherrydag.primitives import Address, Amount, Digest, PublicKey
 from cherrydag.refs import AnyRef
 from cherrydag.runtime.books import Books, Executed
 from cherrydag.runtime.index_keeper import Place
@@ -38,6 +40,9 @@ KNOWN_BYTES_MAX: Final = 32 * 1024 * 1024
 """What the outcomes of commits that were asked for may take in memory."""
 
 _KNOWN_OVERHEAD: Final = 2048  # of one, beside its statuses
+
+BONDS_PAGE_MAX: Final = 100
+"""Most bonds of one page."""
 
 RECENT_COMMITS: Final = 64
 """Commits that are kept in memory for those who follow the chain."""
@@ -129,6 +134,23 @@ class Supply(NamedTuple):
     fees: int
 
 
+class BondState(NamedTuple):
+    """What an operator key has at stake: None if nothing. is_slashed: it was taken, and never is again."""
+
+    operator: PublicKey
+    bond: Bond | None
+    is_slashed: bool = False
+
+
+class BondPage(NamedTuple):
+    """Bonds by their operators' keys, ascending. cursor: the last key, None if nothing follows. totals: of
+    all."""
+
+    bonds: tuple[BondState, ...]
+    cursor: PublicKey | None
+    totals: Totals
+
+
 class _Known(NamedTuple):
     """A commit as a lookup needs it: time, vertices with their numbers of transactions, statuses."""
 
@@ -187,6 +209,10 @@ class Lookups:
 
     # Accounts
 
+    def judge(self, records: Records) -> Octets:
+        """The Status that each record would begin with now, by itself: APPLIED if it would pay its fee."""
+        return self._accounts.judge(records, self.time_s)
+
     def line(self, address: Address, asset: int = NATIVE) -> Line:
         """Balance, nonces and flags of an account, or a holding of it; zeros if there is none."""
         return self._accounts.get(address, asset) or Line(Amount(0))
@@ -218,6 +244,28 @@ class Lookups:
         if asset == NATIVE:
             return Supply(self._books.executor.supply, self._accounts.fees)
         return Supply(self._accounts.audit(asset), 0)
+
+    # Bonds
+
+    def bond(self, operator: PublicKey) -> BondState:
+        """What an operator key has at stake; nothing, on a chain without bonds."""
+        found = self._books.executor.find(Bonds)
+        if found is None:
+            return BondState(operator, None)
+        bonds, view = found
+        return BondState(operator, bonds.get(view, operator), bonds.is_slashed(view, operator))
+
+    def bonds(self, after: PublicKey | None = None, limit: int = BONDS_PAGE_MAX) -> BondPage:
+        """Bonds beyond `after`, the cursor of the page before. limit: 1 to BONDS_PAGE_MAX, else Rejected."""
+        if not 1 <= limit <= BONDS_PAGE_MAX:
+            raise Rejected("bonds_limit", f"limit: expected 1 to {BONDS_PAGE_MAX}, got {limit}")
+        found = self._books.executor.find(Bonds)
+        if found is None:
+            return BondPage((), None, Totals())
+        bonds, view = found
+        page = [BondState(operator, bond) for operator, bond in islice(bonds.listed(view, after), limit + 1)]
+        cursor = page[limit - 1].operator if len(page) > limit else None
+        return BondPage(tuple(page[:limit]), cursor, bonds.totals(view))
 
     # Transactions
 

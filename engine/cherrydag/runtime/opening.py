@@ -3,42 +3,41 @@
 import asyncio
 import gc
 import os
-import platform
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
-from cherrydag import __version__, crypto
-from cherrydag.commit import Checkpoint, CheckpointCertificate, CheckpointSignature
-from cherrydag.consensus.effects import Diverged
+from cherrydag.chain import Chain
 from cherrydag.consensus.issuing import IssueTiming, Issuing
-from cherrydag.consensus.ports import SignMark, SignState
 from cherrydag.consensus.timing import Timing
-from cherrydag.errors import Closed, ConfigError, Rejected, invariant
+from cherrydag.errors import Closed, ConfigError, Rejected, StorageError
+from cherrydag.execution.accounts import Accounts
 from cherrydag.execution.catalogue import modules_of
 from cherrydag.execution.module import ModuleRegistry
+from cherrydag.genesis import Genesis
 from cherrydag.gossip.spread import SpreadLimits
 from cherrydag.mempool import Mempool, MempoolLimits, MempoolSource
 from cherrydag.node import Node, NodeConfig
-from cherrydag.primitives import ValidatorIndex
 from cherrydag.runtime.background import Background
 from cherrydag.runtime.books import Books
 from cherrydag.runtime.checkpointing import TRANSACTIONS, Checkpointing
 from cherrydag.runtime.clock import Clock
 from cherrydag.runtime.events import Tell, tell_nobody
+from cherrydag.runtime.evidence import DIVERGED, EvidenceKeeper
 from cherrydag.runtime.home import VALIDATOR, Home, copy_home
 from cherrydag.runtime.host import Host, Network, NoPeers
 from cherrydag.runtime.issuer import Issuer
 from cherrydag.runtime.lookups import Lookups
 from cherrydag.runtime.marking import Marking
-from cherrydag.runtime.marks import divergence_in, write_divergence
+from cherrydag.runtime.marks import divergence_in, is_safe_mode
 from cherrydag.runtime.restoring import restore
+from cherrydag.runtime.role import Role, role_of
 from cherrydag.runtime.service import Service, ServiceLimits
 from cherrydag.runtime.verification import Verifier
 from cherrydag.runtime.workers import WorkerPool
-from cherrydag.signing import KeyPair, ValidatorSigner
+from cherrydag.signing import KeyPair, generate_keypair
 from cherrydag.storage.generation import DERIVED
 from cherrydag.storage.lmdb import LmdbStore
 from cherrydag.storage.schema import Identity
@@ -48,21 +47,10 @@ from cherrydag.verify import EpochRules
 _SEED_BYTES: Final = 16
 _REPLAY_TURNS: Final = 8  # commits between two turns of the loop
 _NEVER: Final = 1 << 62  # transactions
+_ALL: Final = 1 << 62  # commits
 
-DIVERGED: Final = "diverged"
-"""The code of a node whose state is not what a quorum has signed."""
-
-
-class NeverSigned:
-    """consensus.ports.SignState of a node that is no validator."""
-
-    def load(self) -> SignMark | None:
-        """Nothing."""
-        return None
-
-    def record(self, mark: SignMark) -> None:
-        """InvariantViolation: it signs no vertex."""
-        invariant(False, "only a validator signs vertices", mark=mark)
+ONLY_READS: Final = "only_reads"
+"""The code of a ledger that was opened to be read."""
 
 
 Progress = Callable[[int, int], None]
@@ -76,7 +64,7 @@ class LedgerOptions:
     verify_threads: native workers; 0: one less than there are cores, two at least. checkpoint_transactions:
     between two checkpoints on disk: a restart replays as many at most. signs: False for a node that only
     follows, whatever its key is. issues: a node that is no validator issues operators' vertices with its key;
-    without it, it takes no transactions.
+    without it, it takes no transactions. only_reads: look at what the folder has, alone and without its keys.
     """
 
     verify_threads: int = 0
@@ -88,6 +76,7 @@ class LedgerOptions:
     signs: bool = True
     issues: bool = False
     issue_timing: IssueTiming = field(default_factory=IssueTiming)
+    only_reads: bool = False
 
 
 class Freeze(NamedTuple):
@@ -137,13 +126,19 @@ class Running:
             self.host.fail(error)
 
     async def backup(self, folder: Path) -> int:
-        """Copy the ledger to a new folder while it goes on; index of the last commit that is surely in it."""
+        """Copy the ledger to a new folder while it goes on; index of the last commit that is surely in it.
+
+        ConfigError, StorageError or OSError if the copy cannot be made; the ledger does not mind.
+        """
         if folder.exists() and any(folder.iterdir()):
             raise ConfigError(f"{folder}: it is there already, and not empty")
         last = self.store.last_commit()
-        done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self.background.submit(lambda: copy_home(self.home, self.store, folder), done.set_result)
-        await done
+        told: asyncio.Future[Exception | None] = asyncio.get_running_loop().create_future()
+        self.background.submit(
+            lambda: _copy_fault(self.home, self.store, folder), partial(_tell_if_awaited, told)
+        )
+        if (fault := await told) is not None:
+            raise fault
         return last.index if last else 0
 
     async def close(self) -> None:
@@ -178,6 +173,21 @@ class Running:
         raise Closed("the ledger is closed")
 
 
+def _copy_fault(home: Home, store: LmdbStore, folder: Path) -> Exception | None:
+    """Make the copy, or say why not: that is for its caller to hear, and no reason for the ledger to stop."""
+    try:
+        copy_home(home, store, folder)
+    except (ConfigError, StorageError, OSError) as fault:
+        return fault
+    return None
+
+
+def _tell_if_awaited(told: asyncio.Future[Exception | None], fault: Exception | None) -> None:
+    """Whoever asked may have left."""
+    if not told.done():
+        told.set_result(fault)
+
+
 async def open_ledger(
     home: Home,
     options: LedgerOptions | None = None,
@@ -193,9 +203,10 @@ async def open_ledger(
     divergence that is not cleared is a reason in any case. tell: of what happens to it.
     Raises StorageError if the log cannot be trusted, ConfigError if keys or genesis do not fit.
     """
-    running = Running(home, _freeze_in(home) or freeze)
+    options = options or LedgerOptions()
+    running = Running(home, _freeze_in(home) or freeze or (_reading(home) if options.only_reads else None))
     try:
-        await _open(running, options or LedgerOptions(), network or NoPeers(), progress, key, tell)
+        await _open(running, options, network or NoPeers(), progress, key, tell)
     except BaseException:
         await running.close()
         raise
@@ -211,6 +222,12 @@ def _freeze_in(home: Home) -> Freeze | None:
     return Freeze(DIVERGED, words, found.served_index)
 
 
+def _reading(home: Home) -> Freeze:
+    """All that is durable is told; of a node in safe mode what it has executed, as the next may be poison."""
+    until = None if is_safe_mode(home.folder) else _ALL
+    return Freeze(ONLY_READS, "it was opened to be read", until)
+
+
 async def _open(
     running: Running,
     options: LedgerOptions,
@@ -219,27 +236,51 @@ async def _open(
     key: KeyPair | None,
     tell: Tell,
 ) -> None:
-    home, genesis = running.home, running.home.genesis
-    chain, committee = genesis.chain(), genesis.committee()
-    registry = ModuleRegistry(modules_of(genesis.modules, chain))
-    fee_min = genesis.ledger_params.fee_min
-    rules = EpochRules.of(chain, committee, kinds=registry.kinds, fee_min=fee_min)
-    identity = Identity(genesis.digest, committee.epoch)
-    loop = asyncio.get_running_loop()
+    """Part by part. What is opened first is closed last."""
+    home, lives = running.home, running.freeze is None
+    rules = _rules_of(home.genesis)
+    # Who only reads signs nothing, so that no password is needed.
+    own = key or (generate_keypair() if options.only_reads else home.key(VALIDATOR))
+    role = role_of(home, own, signs=options.signs and lives, issues=options.issues and lives)
+    running.on_close(role.sign_state.close)
     seed = os.urandom(_SEED_BYTES)
+    accounts = _open_books(running, options, rules.chain, seed)
+    await _replay(running, progress)
 
-    signer = ValidatorSigner(key or home.key(VALIDATOR))
-    keys = [member.public_key for member in committee.members]
-    is_member = signer.public_key in keys and options.signs and running.freeze is None
-    me = ValidatorIndex(keys.index(signer.public_key)) if is_member else None
-    sign_state: SignState = NeverSigned()
-    operator = signer.public_key if options.issues and me is None and running.freeze is None else None
-    if me is not None or operator is not None:
-        sign_state = home.sign_state(signer.public_key)
-        running.on_close(sign_state.close)
+    pool = running.pool = WorkerPool(options.verify_threads or max(2, (os.cpu_count() or 2) - 1))
+    running.on_close(lambda: pool.close(drain=False))
+    verifier = Verifier(rules, pool)
+    mempool = Mempool(options.mempool, seed)
+    source = MempoolSource(mempool, rules.chain)
+    service = running.service = Service(rules, mempool, source, verifier, options.service)
+    running.on_close(service.close)
+    host, issuer = _make_host(running, options, rules, role, source, verifier, network)
+
+    books, store = running.books, running.store
+    running.lookups = Lookups(
+        rules, accounts, books, store, lambda: role.certificate(rules, books, store, host.certificate)
+    )
+    service.attach(host, running.lookups)
+    host.tell = tell
+    host.keep_evidence = EvidenceKeeper(home, host, running.background, running.refusals)
+    if lives:
+        host.start()
+        if issuer is not None:
+            issuer.start(role.sign_state)
+
+
+def _rules_of(genesis: Genesis) -> EpochRules:
+    chain = genesis.chain()
+    kinds = ModuleRegistry(modules_of(genesis.modules, chain)).kinds
+    return EpochRules.of(chain, genesis.committee(), kinds=kinds, fee_min=genesis.ledger_params.fee_min)
+
+
+def _open_books(running: Running, options: LedgerOptions, chain: Chain, seed: bytes) -> Accounts:
+    """The log, and the state of the newest checkpoint that is sound."""
+    home, genesis, loop = running.home, running.home.genesis, asyncio.get_running_loop()
+    identity = Identity(genesis.digest, genesis.committee().epoch)
     store = running.store = LmdbStore(home.data, identity, options.store)
     running.on_close(store.close)
-
     derived = home.data / DERIVED
     derived.mkdir(exist_ok=True)
     background = running.background = Background(lambda: _call_soon(loop, running.collect))
@@ -268,42 +309,41 @@ async def _open(
         restored.kept,
     )
     running.on_close(checkpointing.abandon)
-    params = genesis.chain_params
-    books = running.books = Books(
-        chain, executor, store, restored.indexes, checkpointing, params.checkpoint_commits
-    )
-    await _replay(running, progress)
+    every = genesis.chain_params.checkpoint_commits
+    running.books = Books(chain, executor, store, restored.indexes, checkpointing, every)
+    return accounts
 
-    pool = running.pool = WorkerPool(options.verify_threads or max(2, (os.cpu_count() or 2) - 1))
-    running.on_close(lambda: pool.close(drain=False))
-    verifier = Verifier(rules, pool)
-    mempool = Mempool(options.mempool, seed)
-    source = MempoolSource(mempool, chain)
+
+def _make_host(
+    running: Running,
+    options: LedgerOptions,
+    rules: EpochRules,
+    role: Role,
+    source: MempoolSource,
+    verifier: Verifier,
+    network: Network,
+) -> tuple[Host, Issuer | None]:
+    """The node with all that it works with, not begun yet, and who issues an operator's vertices."""
+    loop, service = asyncio.get_running_loop(), running.service
+    signer, sign_state, me, operator = role
+    params = running.home.genesis.chain_params
     config = NodeConfig(rules, me, params, options.timing, os.urandom(_SEED_BYTES), spread=SpreadLimits())
-    node = Node(config, signer, sign_state, source, store)
-
-    def certificate() -> CheckpointCertificate | None:
-        """Of the state that the trees stand for; a solo chain signs whatever state there is now."""
-        if me is None or len(committee) > 1:
-            found = host.certificate
-            return found if found is not None and found.checkpoint.index == books.root_index else None
-        newest = store.last_commit() if books.commit_index else None
-        if newest is None or newest.index != books.commit_index:
-            return None
-        root = books.root_now()
-        checkpoint = Checkpoint(genesis.digest, committee.epoch, newest.index, newest.digest, root)
-        signature = CheckpointSignature(me, signer.sign(checkpoint.signing_digest(chain)))
-        return CheckpointCertificate(checkpoint, (signature,))
-
-    service = running.service = Service(rules, mempool, source, verifier, options.service)
-    running.on_close(service.close)
+    node = Node(config, signer, sign_state, source, running.store)
     marker = running.marker = Background(lambda: _call_soon(loop, running.collect))
     running.on_close(marker.close)
-    marking = Marking(sign_state, chain, marker, me, operator)
+    marking = Marking(sign_state, rules.chain, marker, me, operator)
     clock = Clock()
     issuer = None if operator is None else Issuer(operator, source, service, clock)
     host = running.host = Host(
-        node, store, books, verifier, network, issuer or service, clock, source.issued, marking
+        node,
+        running.store,
+        running.books,
+        verifier,
+        network,
+        issuer or service,
+        clock,
+        source.issued,
+        marking,
     )
     running.on_close(host.stop)
     if issuer is not None and operator is not None:
@@ -311,17 +351,11 @@ async def _open(
         issuer.attach(host, Issuing(rules, node.engine, operator, signer, source, timing, mark))
         service.check_admits = issuer.check
         running.on_close(issuer.close)
-    elif me is None and running.freeze is None:
+    elif running.freeze is not None:
+        service.check_admits = partial(_refuse_frozen, running.freeze)
+    elif me is None:
         service.check_admits = _refuse_all
-
-    running.lookups = Lookups(rules, accounts, books, store, certificate)
-    service.attach(host, running.lookups)
-    host.tell = tell
-    host.on_diverged = partial(_keep_evidence, running)
-    if running.freeze is None:
-        host.start()
-        if issuer is not None:
-            issuer.start(sign_state)
+    return host, issuer
 
 
 def _refuse_all() -> None:
@@ -332,26 +366,9 @@ def _refuse_all() -> None:
     )
 
 
-def _keep_evidence(running: Running, found: Diverged) -> None:
-    """Write it down before anything else happens, so that no restart signs again."""
-    host = running.host
-    index, agreed = found.own.index, None if host is None else host.agreed
-    before = max(0, index - running.home.genesis.chain_params.checkpoint_commits)
-    served_index = before if agreed is None else agreed.checkpoint.index
-    facts = {
-        "validator": None if host is None else host.node.me,
-        "last_commit": running.books.commit_index,
-        "versions": {
-            "cherrydag": __version__,
-            "python": platform.python_version(),
-            "machine": platform.machine(),
-            "instructions": crypto.backend(),
-        },
-    }
-    kept = write_divergence(running.home.folder, found, served_index, facts)
-    running.refusals[DIVERGED] = (
-        f"its state at commit {index} is not what a quorum has signed: {kept.path.name}"
-    )
+def _refuse_frozen(freeze: Freeze) -> None:
+    """Nothing that is handed in would ever be final."""
+    raise Rejected(freeze.code, f"this ledger takes no transactions: {freeze.words}")
 
 
 async def _replay(running: Running, progress: Progress | None) -> None:
