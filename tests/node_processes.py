@@ -3,11 +3,9 @@
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 from collections.abc import Mapping
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 from urllib import error, request
@@ -33,20 +31,6 @@ def cherrydag(*words: object, code: int = 0, stdin: str = "", environment: Mappi
     )
     assert done.returncode == code, (done.returncode, done.stdout, done.stderr)
     return done.stdout if code == 0 else done.stderr
-
-
-def free_ports(count: int) -> list[int]:
-    """Ports below those that the system gives out, which nobody listens at now."""
-    found: list[int] = []
-    port = 20_000 + os.getpid() * 16 % 11_000
-    while len(found) < count:
-        port += 1
-        with socket.socket() as tried:
-            tried.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            with suppress(OSError):
-                tried.bind(("127.0.0.1", port))
-                found.append(port)
-    return found
 
 
 class NodeProcess:

@@ -1,25 +1,12 @@
 """The processes of a network under faults, and where they run."""
 
-import random
 import signal
-import socket
 import subprocess
 import sys
 from collections.abc import Sequence
-from contextlib import suppress
 
 from cherrydag.bench.netlab import LinkRule, NetLab
 from cherrydag.runtime.home import Home
-
-
-def free_ports(count: int, rng: random.Random) -> list[int]:
-    """So many that nobody listens on now, below those that the kernel gives to outgoing connections."""
-    found: list[int] = []
-    while len(found) < count:
-        port = rng.randrange(16_000, 32_000)
-        with suppress(OSError), socket.create_server(("127.0.0.1", port)):
-            found += [port] if port not in found else []
-    return found
 
 
 class Place:

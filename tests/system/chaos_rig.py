@@ -17,9 +17,10 @@ from typing import Any, Final
 import aiohttp
 import numpy as np
 from system.chaos_history import History, Told
-from system.chaos_nodes import Daemon, Place, free_ports
+from system.chaos_nodes import Daemon, Place
 
 from cherrydag.address import Network, address_of, encode_address
+from cherrydag.bench.ports import free_ports
 from cherrydag.chain import Chain
 from cherrydag.client import AsyncClient
 from cherrydag.consensus.main_chain import ChainParams
@@ -69,7 +70,7 @@ class Chaos:
         self.place = place or Place()
         self.outcome = Outcome()
         self.history = History(findings=self.outcome.findings)
-        ports = free_ports(2 * validators, random.Random())
+        ports = free_ports(2 * validators)
         self.homes = create_network(
             folder,
             [f"{self.place.host(index)}:{ports[index]}" for index in range(validators)],

@@ -29,7 +29,7 @@ from cherrydag.address import address_of
 from cherrydag.consensus.effects import SubDag
 from cherrydag.execution.accounts import Status
 from cherrydag.execution.assets import AssetKind, encode_create
-from cherrydag.ledger import AsyncLedger, Ledger, _call
+from cherrydag.ledger import AsyncLedger, Ledger
 from cherrydag.primitives import Digest
 from cherrydag.runtime.books import Books, Executed
 from cherrydag.runtime.lookups import HistoryItem
@@ -166,7 +166,7 @@ class _Worker:
         Books.apply = told  # type: ignore[method-assign, assignment]
 
     def _on_loop(self, call: Callable[[AsyncLedger], None]) -> None:
-        self._ledger._await(_call(call, self._ledger._ledger))
+        self._ledger._thread.call(call, self._ledger._ledger)
 
     # What was told before
 

@@ -22,7 +22,7 @@ from attacks.cases import Kind, body, chance_of, kind_of
 from attacks.peer import Peer, frame, stranger_key
 from attacks.site import Site, stranger_address
 from cherrydag.gossip.faults import SyncFault
-from cherrydag.gossip.message_codec import MessageKind
+from cherrydag.gossip.message_codec import MessageKind, decode_message
 from cherrydag.gossip.turns import TurnLimits
 from cherrydag.net.control import ControlKind
 from cherrydag.primitives import TimestampMs
@@ -34,6 +34,7 @@ from cherrydag.storage.values import StoreOptions
 
 OPTIONS = LedgerOptions(store=StoreOptions(map_bytes=1 << 30, preflight=False), verify_threads=1)
 RANGE = frame(MessageKind.GET_COMMITS, struct.pack("<QQQ", 1, 1, 100))
+OTHER_RANGE = frame(MessageKind.GET_COMMITS, struct.pack("<QQQ", 7, 1, 100))
 
 
 @asynccontextmanager
@@ -94,11 +95,13 @@ async def test_sync_amplification_who_asks_and_leaves_holds_nobody_up(tmp_path):
         await until(lambda: len(node.peers._turns) > 5)
         peer.abort()
         await until(lambda: not node.peers.links)
+        assert len(node.peers._turns) == 0
         other = await Peer.greet(site, stranger_key(2), 2)
-        await other.send(RANGE)
+        await other.send(OTHER_RANGE)
         async with asyncio.timeout(30):
-            while (await other.frame()).kind != MessageKind.COMMITS:
+            while (answer := await other.frame()).kind != MessageKind.COMMITS:
                 pass
+        assert decode_message(answer.kind, answer.body).number == 7
         other.abort()
 
 

@@ -30,7 +30,7 @@ def test_a_checkpoint_that_begins_before_old_files_are_gone_keeps_its_own(tmp_pa
         async def arm() -> None:
             checkpointing._discard = discard_and_begin
 
-        ledger._await(arm())
+        ledger._thread.run(arm())
         while not (begun and not checkpointing.is_running):
             ledger.transfer(ledger.treasury, BOB, 1).wait(30)
         assert begun == [True]

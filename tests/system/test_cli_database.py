@@ -327,6 +327,8 @@ def test_a_ledger_in_use_is_left_alone(shop: Path, tmp_path: Path, words: list[s
 
 def test_a_repair_source_in_use_is_told(shop: Path, filled: Path, tmp_path: Path):
     shutil.copytree(filled, tmp_path / "other")
-    damage_vertex(shop)
+    digest = damage_vertex(shop)
     with Ledger.open(tmp_path / "other"):
-        run("db", "repair", shop, "--from", tmp_path / "other", code=Exit.IN_USE)
+        done = run("db", "repair", shop, "--from", tmp_path / "other", code=Exit.IN_USE)
+    assert f"{tmp_path / 'other'}" in done.stderr and " is in use" in done.stderr
+    assert digest in run("db", "check", shop, code=Exit.STORAGE).stdout

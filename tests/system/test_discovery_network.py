@@ -97,6 +97,8 @@ async def test_validators_find_each_other_through_an_observer(net: Net) -> None:
         await net.start(f"v{index}", net.seed("o"))
     await until(net.is_mesh)
     await until(lambda: len(net.nodes["o"].linked_validators) == COUNT)
+    assert net.nodes["o"].linked_validators == [0, 1, 2, 3]
+    assert [net.nodes[name].linked_validators for name in ("v0", "v3")] == [[1, 2, 3], [0, 1, 2]]
 
 
 async def test_a_fresh_observer_with_one_seed_finds_all_validators_and_follows(net: Net) -> None:
@@ -106,10 +108,13 @@ async def test_a_fresh_observer_with_one_seed_finds_all_validators_and_follows(n
     net.add_observer("o")
     observer = await net.start("o", net.seed("v2"))
     await until(lambda: len(observer.linked_validators) == COUNT)
-    await until(lambda: observer.ledger.books.commit_index > 0)
+    validator = net.nodes["v0"]
+    await until(lambda: observer.ledger.books.commit_index > 0 < validator.ledger.books.commit_index)
+    assert observer.ledger.store.commits(1, 1) == validator.ledger.store.commits(1, 1) != []
     net.add_observer("p")  # whose only seed is no validator
     other = await net.start("p", net.seed("o"))
     await until(lambda: len(other.linked_validators) == COUNT)
+    assert observer.linked_validators == other.linked_validators == [0, 1, 2, 3]
 
 
 async def test_a_validator_at_another_port_is_found_again_through_records(net: Net) -> None:
@@ -142,6 +147,8 @@ async def test_all_validators_restart_without_a_seed_at_their_old_ports(net: Net
     for name, port in ports.items():
         await net.start(name, port=port)
     await until(net.is_mesh)
+    assert {name: node.peers.transport.port for name, node in net.nodes.items()} == ports
+    assert [net.nodes[name].linked_validators for name in ("v0", "v3")] == [[1, 2, 3], [0, 1, 2]]
 
 
 async def test_a_ban_outlives_a_restart_and_can_be_lifted(net: Net) -> None:

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from cherrydag.address import Network, address_of, encode_address
-from cherrydag.errors import Closed, ConfigError, Rejected, StorageError
+from cherrydag.errors import Closed, ConfigError, Overloaded, Rejected, StorageError
 from cherrydag.execution.accounts import Status
 from cherrydag.inclusion import verify_inclusion
 from cherrydag.ledger import AsyncLedger, Ledger
@@ -218,6 +218,42 @@ def test_a_backup_opens_as_a_ledger_of_its_own(tmp_path):
     with opened(tmp_path / "copy") as copy:
         assert copy.balance(BOB) == 5
         assert copy.transfer(copy.treasury, BOB, 2).wait(30).statuses.tolist() == [Status.APPLIED]
+
+
+async def test_a_backup_that_cannot_be_made_is_told_and_the_ledger_goes_on(tmp_path):
+    (tmp_path / "file").write_text("no folder")
+    async with await AsyncLedger.open(tmp_path / "shop", options=OPTIONS) as ledger, asyncio.timeout(30):
+        with pytest.raises(StorageError, match="Not a directory"):
+            await ledger.backup(tmp_path / "file" / "copy")
+        sent = await (await ledger.transfer(ledger.treasury, BOB, 1))
+        assert sent.statuses.tolist() == [Status.APPLIED]
+
+
+async def test_a_backup_that_nobody_waits_for_any_more_stops_nothing(tmp_path):
+    async with await AsyncLedger.open(tmp_path / "shop", options=OPTIONS) as ledger:
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0):
+                await ledger.backup(tmp_path / "copy")
+        background = ledger._running.background
+        async with asyncio.timeout(30):
+            while background.outstanding:
+                await asyncio.sleep(0.002)
+        assert ledger._running.host.failure is None
+        assert (tmp_path / "copy").is_dir()
+
+
+def test_a_transfer_that_is_turned_away_leaves_no_hole_among_the_nonces(ledger, monkeypatch):
+    async def refuse(*_: object, **__: object) -> None:
+        raise Overloaded("submissions: too many are open")
+
+    with monkeypatch.context() as full:
+        full.setattr(ledger._ledger._running.service, "submit", refuse)
+        with pytest.raises(Overloaded):
+            ledger.transfer(ledger.treasury, BOB, 1)
+    with pytest.raises(Rejected):
+        ledger.transfer(ledger.treasury, BOB, 1, valid_until=1)
+    ledger.transfer(ledger.treasury, BOB, 1).wait(30)
+    assert ledger.account(ledger.treasury).next_nonce == 1
 
 
 def test_a_folder_is_opened_once_and_only_if_it_is_a_ledgers(tmp_path):

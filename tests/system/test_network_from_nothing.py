@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
-from node_processes import NodeProcess, free_ports
+from node_processes import NodeProcess
 
+from cherrydag.bench.ports import free_ports
 from cherrydag.cli.exits import Exit
 from cherrydag.cli.program import cli
 from cherrydag.client import Client

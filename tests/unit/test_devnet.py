@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from cherrydag.address import Network, address_of
+from cherrydag.bench.ports import HOST
 from cherrydag.config_sources import Sources, file_in, load
 from cherrydag.crypto import verify_signatures
 from cherrydag.devnet import folder as folders
@@ -22,7 +23,7 @@ from cherrydag.devnet.figures import (
     NodeFigures,
     latency_of,
 )
-from cherrydag.devnet.folder import PROBE, USER, DevnetSpec, create_devnet, free_ports, is_devnet, load_devnet
+from cherrydag.devnet.folder import PROBE, USER, DevnetSpec, create_devnet, is_devnet, load_devnet
 from cherrydag.devnet.load import Batches, decode_figures, encode_figures
 from cherrydag.devnet.view import Ended, JsonView, LineView, Started, TerminalView
 from cherrydag.errors import ConfigError
@@ -93,10 +94,9 @@ def test_facts_that_cannot_be_read_are_refused(tmp_path: Path, text: str, words:
         load_devnet(tmp_path)
 
 
-def test_taken_ports_are_passed_over_and_named(tmp_path: Path) -> None:
-    with socket.create_server((folders.HOST, 0)) as taken:
+def test_a_taken_port_is_named(tmp_path: Path) -> None:
+    with socket.create_server((HOST, 0)) as taken:
         port = taken.getsockname()[1]
-        assert port not in free_ports(3, port)
         made = create_devnet(tmp_path / "net", DevnetSpec(1), NOW_MS)
         facts = made.folder / folders.FACTS
         form = json.loads(facts.read_text())
@@ -104,13 +104,6 @@ def test_taken_ports_are_passed_over_and_named(tmp_path: Path) -> None:
         facts.write_text(json.dumps(form))
         with pytest.raises(ConfigError, match=f"v0: port {port} is taken"):
             load_devnet(made.folder)
-
-
-def test_free_ports_differ_from_those_that_are_given_out() -> None:
-    first = free_ports(3, 21_000)
-    assert len(set(first + free_ports(3, 21_000, first))) == 6
-    with pytest.raises(ConfigError, match="none is free"):
-        free_ports(2, 65_535)
 
 
 @pytest.mark.parametrize(("validators", "observers"), [(0, 1), (65, 0), (1, 64), (4, -1)])

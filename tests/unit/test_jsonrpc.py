@@ -227,15 +227,21 @@ def test_all_json_up_to_the_depth_is_taken_and_no_other(value, depth, is_ascii):
         assert refusal(body, limits) == (ErrorCode.LIMIT, "limit_depth")
 
 
-@given(st.binary(max_size=64) | st.text('[]{}",:\\ 01eu-', max_size=64).map(str.encode))
+MEMBERS = st.sampled_from(["jsonrpc", "method", "params", "id", "more"])
+NEAR_REQUESTS = st.dictionaries(MEMBERS, JSON | st.just("2.0")).map(json.dumps).map(str.encode)
+
+
+@given(st.binary(max_size=64) | st.text('[]{}",:\\ 01eu-', max_size=64).map(str.encode) | NEAR_REQUESTS)
 def test_any_bytes_get_an_answer(body):
     try:
         parsed = parse(body, LIMITS)
     except RpcError as error:
-        json.loads(encode_error(None, error))
-    else:
-        for call in parsed if isinstance(parsed, list) else [parsed]:
-            json.loads(encode_result(call.id, None))
+        answer = json.loads(encode_error(None, error))
+        assert (answer["id"], answer["error"]["code"]) == (None, error.number)
+        return
+    for call in parsed if isinstance(parsed, list) else [parsed]:
+        assert isinstance(call, Request | BadRequest)
+        assert json.loads(encode_result(call.id, None)) == {"jsonrpc": "2.0", "id": call.id, "result": None}
 
 
 # Answers

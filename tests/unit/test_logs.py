@@ -154,7 +154,20 @@ def test_what_libraries_say_is_a_line_like_any_other():
     assert second["error"] == "ValueError('oh')"
 
 
-def test_a_stream_that_has_gone_stops_nothing():
-    rig = Rig()
-    rig.stream.close()
+@pytest.mark.parametrize("error", [BrokenPipeError("gone"), ValueError("closed file")], ids=repr)
+@pytest.mark.parametrize("step", ["write", "flush"])
+def test_a_stream_that_takes_nothing_loses_lines_and_stops_nothing(
+    monkeypatch: pytest.MonkeyPatch, step: str, error: Exception
+):
+    rig, refused = Rig(), []
+
+    def refuse(*_: object) -> None:
+        refused.append(step)
+        raise error
+
+    with monkeypatch.context() as broken:
+        broken.setattr(rig.stream, step, refuse)
+        rig.log("drain")
     rig.log("stop")
+    assert refused == [step]
+    assert rig.told[-1]["event"] == "stop"

@@ -17,11 +17,11 @@ from attacks.site import (
     Site,
     command,
     fetch,
-    free_ports,
     stop,
     stranger_address,
     wait_until_answered,
 )
+from cherrydag.bench.ports import free_ports
 from cherrydag.errors import PeerFault
 from cherrydag.gossip.message_codec import FRAME_HEAD, MessageKind, body_bytes_max
 from cherrydag.net.certificates import tls_context

@@ -9,7 +9,6 @@ import json
 import os
 import resource
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -21,6 +20,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Final, Self
 
+from cherrydag.bench.ports import free_ports
 from cherrydag.primitives import TimestampMs
 from cherrydag.runtime.home import TREASURY, VALIDATOR, Home, create_network
 from cherrydag.signing import KeyPair
@@ -156,21 +156,6 @@ def stop(processes: Sequence[subprocess.Popen[bytes]], patience_s: float = 20.0)
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
-
-
-def free_ports(count: int) -> list[int]:
-    """Ports that nobody listens at, below those that the system gives to clients."""
-    found: list[int] = []
-    port = 20_000 + os.getpid() * 37 % 9000
-    while len(found) < count:
-        port += 1
-        with socket.socket() as probe:
-            try:
-                probe.bind(("127.0.0.1", port))
-            except OSError:
-                continue
-        found.append(port)
-    return found
 
 
 def fetch(url: str, timeout_s: float = 2.0) -> tuple[int, Any]:

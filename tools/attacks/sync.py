@@ -13,7 +13,8 @@ from attacks.attack import Attack, Facts, Outcome, Verdict, both
 from attacks.forge import Byzantine
 from attacks.metrics import read_metrics
 from attacks.peer import GONE, Peer, drained, frame, stranger_key
-from attacks.site import ATTACKER, HONEST, Network, Site, command, free_ports, stop, wait_until_answered
+from attacks.site import ATTACKER, HONEST, Network, Site, command, stop, wait_until_answered
+from cherrydag.bench.ports import free_ports
 from cherrydag.gossip.message_codec import MessageKind, decode_message, encode_message
 from cherrydag.gossip.messages import Commits, GetVertices
 from cherrydag.refs import AnyRef
