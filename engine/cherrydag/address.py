@@ -4,8 +4,9 @@ The text is bech32m (BIP-350): the network's prefix, "1", a version symbol, the 
 32 symbols with no bit left over, and 6 checksum symbols. It finds any four wrong characters.
 """
 
+import re
 from enum import StrEnum
-from functools import reduce
+from functools import lru_cache, reduce
 from operator import xor
 from typing import TypeAlias
 
@@ -27,7 +28,10 @@ TEXT_CHARS_MAX = 90
 
 _VERSION = 0  # Of the text's meaning: a 20-byte account address.
 _ALPHABET = "qpzry9x8gf2tvdw0s3jn54khce6mua7l"
-_SYMBOL = {character: value for value, character in enumerate(_ALPHABET)}
+_NO_SYMBOL = 255
+_SYMBOLS = bytes(_ALPHABET.find(chr(code)) % 256 for code in range(256))
+"""Value of each character, 255 for those that are none."""
+_PRINTABLE = re.compile("[!-~]*")
 _CHECKSUM_SYMBOLS = 6
 _ADDRESS_SYMBOLS = 1 + ADDRESS_BYTES * 8 // 5 + _CHECKSUM_SYMBOLS
 _BECH32M = 0x2BC830A3
@@ -82,8 +86,8 @@ def encode_address(address: Address, network: Network) -> str:
     if len(address) != ADDRESS_BYTES:
         raise ShapeError(f"address: expected {ADDRESS_BYTES} bytes, got {len(address)}")
     bits = int.from_bytes(address, "big")
-    symbols = [_VERSION, *(bits >> shift & 31 for shift in range(ADDRESS_BYTES * 8 - 5, -1, -5))]
-    text = "".join(_ALPHABET[symbol] for symbol in symbols + checksum(network.value, symbols))
+    symbols = [_VERSION, *[bits >> shift & 31 for shift in range(ADDRESS_BYTES * 8 - 5, -1, -5)]]
+    text = "".join([_ALPHABET[symbol] for symbol in symbols + checksum(network.value, symbols)])
     return f"{network.value}1{text}"
 
 
@@ -135,18 +139,16 @@ def split_text(text: str, separator: int) -> tuple[str, list[int]]:
         raise AddressError(
             "length", f"the text has {len(text)} characters; at most {TEXT_CHARS_MAX} are allowed"
         )
-    for position, character in enumerate(text):
-        if not "!" <= character <= "~":
-            raise _bad_character(text, position)
+    if not _PRINTABLE.fullmatch(text):
+        raise _bad_character(text, next(at for at, one in enumerate(text) if not "!" <= one <= "~"))
     lower = text.lower()
     if text not in (lower, text.upper()):
         raise AddressError("mixed_case", "the text mixes upper and lower case")
     if separator < 1:
         raise AddressError("separator", "no prefix before a '1' was found")
-    for position in range(separator + 1, len(text)):
-        if lower[position] not in _SYMBOL:
-            raise _bad_character(text, position)
-    symbols = [_SYMBOL[character] for character in lower[separator + 1 :]]
+    symbols = list(lower[separator + 1 :].encode("ascii").translate(_SYMBOLS))
+    if _NO_SYMBOL in symbols:
+        raise _bad_character(text, separator + 1 + symbols.index(_NO_SYMBOL))
     if len(symbols) < _CHECKSUM_SYMBOLS:
         raise AddressError("length", f"{len(symbols)} characters after '1' cannot hold a checksum")
     return lower[:separator], symbols
@@ -160,9 +162,18 @@ def checksum(prefix: str, symbols: list[int]) -> list[int]:
 
 def _residue(prefix: str, symbols: list[int]) -> int:
     """Remainder of prefix and symbols by the BCH code's generator; _BECH32M for a valid text."""
+    state = _prefix_residue(prefix)
+    for symbol in symbols:
+        state = (state & 0x1FFFFFF) << 5 ^ _FEEDBACK[state >> 25] ^ symbol
+    return state
+
+
+@lru_cache(maxsize=8)
+def _prefix_residue(prefix: str) -> int:
+    """What each text of a prefix begins with."""
     codes = prefix.encode("ascii")
     state = 1
-    for symbol in [*(code >> 5 for code in codes), 0, *(code & 31 for code in codes), *symbols]:
+    for symbol in [*(code >> 5 for code in codes), 0, *(code & 31 for code in codes)]:
         state = (state & 0x1FFFFFF) << 5 ^ _FEEDBACK[state >> 25] ^ symbol
     return state
 
