@@ -110,6 +110,16 @@ async def test_a_copy_of_what_emptied_an_account_tells_the_first_result(tmp_path
         assert again.statuses.tolist() == [Status.APPLIED]
 
 
+async def test_what_the_mempool_knows_is_no_newcomer_though_nothing_is_left_to_pay_it(tmp_path, monkeypatch):
+    async with opened(tmp_path) as (ledger, service):
+        records = signed(ledger, [ledger.treasury], BOB)
+        first = await (await ledger.submit(records)).final()
+        broke = lambda records: np.full(len(records), Status.FEE_UNPAYABLE, np.uint8)  # noqa: E731
+        monkeypatch.setattr(service.lookups, "judge", broke)
+        again = await (await ledger.submit(records, wait=False)).final()
+        assert again.places.tolist() == first.places.tolist()
+
+
 async def test_an_overload_refuses_who_will_not_wait_and_lets_the_others_wait(tmp_path):
     async with opened(tmp_path) as (ledger, service):
         control, records = service.overload, signed(ledger, [ledger.treasury], BOB, count=20)

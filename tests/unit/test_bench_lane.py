@@ -118,7 +118,7 @@ async def test_a_request_has_so_many_transfers_at_most(second: int, requests: in
 
 
 async def test_an_overloaded_node_is_asked_again_and_it_is_counted() -> None:
-    link = FakeLink([raising(RemoteOverloaded("full", "overloaded", 1))] * 2)
+    link = FakeLink([raising(RemoteOverloaded("full", "overloaded", None, 1))] * 2)
     lane = await run(lane_to(link, plan=[Due(0, 0, 2)]))
     assert (lane.counters.overloaded, lane.counters.requests, lane.final) == (2, 1, 2)
     assert lane.samples[0].due_us == 0
@@ -139,7 +139,7 @@ async def test_without_retries_what_found_no_room_is_given_up_and_the_lane_ends(
     def half(count: int) -> tuple[bytes, str]:
         return rows(count - 1) + rows(1, Phase.REFUSED, AddStatus.FULL, 0), ""
 
-    link = FakeLink([raising(RemoteOverloaded("full", "overloaded", 1)), half])
+    link = FakeLink([raising(RemoteOverloaded("full", "overloaded", None, 1)), half])
     plan = [Due(0, 0, 2), Due(1000, 2, 5)]
     lane = await run(Lane([link], octets(5), plan, 1, retries=False))  # type: ignore[list-item]
     assert [numbers(body) for body in link.requests] == [[0, 1], [2, 3, 4]]

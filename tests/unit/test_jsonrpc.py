@@ -264,6 +264,8 @@ def test_answers_are_json_rpc():
 
 def test_refusals_of_the_ledger_keep_their_code():
     assert RpcError.of(Rejected("history_limit", "no")).as_dict()["data"] == {"code": "history_limit"}
+    told = RpcError.of(Overloaded("full", limit=7, retry_after_ms=900)).as_dict()["data"]
+    assert told == {"code": "overloaded", "limit": 7, "retry_after_ms": 900}
     overloaded = RpcError.of(Overloaded("full"))
     assert overloaded.number is ErrorCode.OVERLOADED and overloaded.retry_after_ms
 

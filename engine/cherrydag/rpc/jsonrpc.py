@@ -73,7 +73,10 @@ class RpcError(CherrydagError):
     def of(cls, error: Rejected | Overloaded) -> "RpcError":
         """A refusal of the ledger's."""
         if isinstance(error, Overloaded):
-            return cls(ErrorCode.OVERLOADED, "overloaded", str(error), retry_after_ms=RETRY_AFTER_MS)
+            after_ms = error.retry_after_ms or RETRY_AFTER_MS
+            return cls(
+                ErrorCode.OVERLOADED, "overloaded", str(error), limit=error.limit, retry_after_ms=after_ms
+            )
         return cls(ErrorCode.REJECTED, str(error.code), str(error))
 
     def as_dict(self) -> dict[str, Any]:

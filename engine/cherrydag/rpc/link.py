@@ -43,12 +43,11 @@ _REFUSED: Final = (
 
 
 class RemoteOverloaded(Overloaded):
-    """A node asks to come back later. code: the node's; retry_after_ms: when, if it says so."""
+    """A node asks to come back later. code: the node's; limit and retry_after_ms: if it says them."""
 
-    def __init__(self, message: str, code: str, retry_after_ms: int | None) -> None:
-        super().__init__(message)
+    def __init__(self, message: str, code: str, limit: int | None, retry_after_ms: int | None) -> None:
+        super().__init__(message, limit=limit, retry_after_ms=retry_after_ms)
         self.code = code
-        self.retry_after_ms = retry_after_ms
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -242,11 +241,11 @@ def _result(answer: bytes | str, number: int | None) -> Any:
             return form["result"]
         code, message = ErrorCode(error["code"]), str(error["message"])
         data = error["data"]
-        name, retry_after_ms = str(data["code"]), data.get("retry_after_ms")
+        name, limit, retry_after_ms = str(data["code"]), data.get("limit"), data.get("retry_after_ms")
     except (LookupError, TypeError, ValueError, AttributeError) as wrong:
         raise ConnectionError(f"the node gave no answer of JSON-RPC: {wrong}") from wrong
     if code in _REFUSED:
         raise Rejected(name, message)
     if code is ErrorCode.OVERLOADED:
-        raise RemoteOverloaded(message, name, retry_after_ms)
+        raise RemoteOverloaded(message, name, limit, retry_after_ms)
     raise ConnectionError(f"{name}: {message}")
