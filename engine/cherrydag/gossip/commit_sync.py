@@ -43,7 +43,7 @@ class SyncLimits(NamedTuple):
     batches_max: int = 3
     ranges_max: int = 2
     refs_per_request: int = FETCH_REFS_MAX
-    vertex_requests_max: int = 8
+    vertex_requests_max: int = 4
     vertex_requests_per_peer: int = 2
     held_bytes_max: int = 64 * 1024 * 1024
     response_bytes_max: int = RESPONSE_BYTES_MAX

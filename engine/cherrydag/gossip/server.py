@@ -17,7 +17,7 @@ from cherrydag.primitives import Round, ValidatorIndex
 from cherrydag.refs import AnyRef, VertexRef
 from cherrydag.vertex import ValidatorVertex, Vertex
 
-RESPONSE_BYTES_MAX: Final = 2 * 1024 * 1024
+RESPONSE_BYTES_MAX: Final = 4 * 1024 * 1024
 """Most bytes of frames in an answer of more than one vertex or commit."""
 
 VOTE_COMMITS_MAX: Final = 16
