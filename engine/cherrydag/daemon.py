@@ -3,8 +3,9 @@
     mark the start → open (replay) → join the peers, serve the API
                    → a signal: drain → goodbye, durable → unmark
 
-A start that does not end well leaves its mark; after three in a row the node is only to be read (safe mode),
-until an operator says otherwise. So it is after a divergence, in the state that a quorum has signed.
+A start that does not end well leaves its mark; after three that got no further the node is only to be read
+(safe mode), until an operator says otherwise. So it is after a divergence, in the state that a quorum has
+signed.
 """
 
 import asyncio
@@ -163,7 +164,7 @@ class Daemon:
             self._clear(mark, safe_mode=leaves_safe_mode, divergence=clears_divergence)
             freeze = self._freeze(mark)
             mark.begin()
-            while await self._live(freeze):
+            while await self._live(freeze, mark):
                 pass
         except BaseException as error:
             # What an operator can mend is no crash: a setting, the disk, an address that is taken.
@@ -232,7 +233,7 @@ class Daemon:
 
     # One life: from open to close
 
-    async def _live(self, freeze: Freeze | None) -> bool:
+    async def _live(self, freeze: Freeze | None, mark: RunMark) -> bool:
         """Open, serve, close; whether to begin again, which is after a divergence."""
         opened = asyncio.ensure_future(self._open(freeze))
         stopped = asyncio.ensure_future(self._stop.wait())
@@ -250,7 +251,7 @@ class Daemon:
                 server = RpcServer(node.ledger, node, self._options.api)
                 await server.start()
             self._tell_ready(node, server)
-            await self._serve(node)
+            await self._serve(node, mark)
             if self._stop.is_set():
                 await self._drain(node)
         finally:
@@ -302,16 +303,21 @@ class Daemon:
         self._ready(listening)
         notify("READY=1")
 
-    async def _serve(self, node: RunningNode) -> None:
+    async def _serve(self, node: RunningNode, mark: RunMark) -> None:
         """Until it is told to stop, or diverges. Raises what has stopped the host."""
         genesis, ledger = self._home.genesis, node.ledger
         expects_commits = len(genesis.validators) > 1 and ledger.freeze is None
         watch = Watch(self._log, expects_commits=expects_commits)
         failed = asyncio.ensure_future(_until_failure(node))
         stopped = asyncio.ensure_future(self._stop.wait())
+        before: int | None = ledger.books.commit_index
         try:
             while not self._stop.is_set():
                 watch.look(self._sample(node))
+                if before is not None and ledger.books.commit_index > before:
+                    before = None
+                    mark.got_further()
+                    self._log("got_further", commit=ledger.books.commit_index)
                 self._log.flush()
                 await asyncio.wait({failed, stopped}, timeout=LOOK_S, return_when=asyncio.FIRST_COMPLETED)
                 if failed.done():

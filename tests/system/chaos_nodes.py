@@ -54,6 +54,7 @@ class Daemon:
             f"{place.host(index)}:{peers}",
             "--api",
             f"{place.api_host(index)}:{api}",
+            "--leave-safe-mode",  # who kills it without end while it gets nowhere knows why it ended
         ]
         self._log = home.folder / "log"
         self._log_start = 0

@@ -141,6 +141,18 @@ def test_after_crashes_in_a_row_it_is_only_to_be_read_until_somebody_says_otherw
         assert node.stop() == Exit.OK
 
 
+def test_killed_as_often_as_one_likes_it_begins_as_ever_if_it_got_further_each_time(shop: Path):
+    treasury = Home.load(shop).key(TREASURY)
+    for number in range(CRASHES_MAX + 1):
+        with NodeProcess(shop) as node:
+            assert node.where is not None and node.where["freeze"] == ""
+            with Client(node.api) as client:
+                client.transfer(treasury, BOB, 5).wait()
+                assert client.balance(BOB) == 5 * (number + 1)
+            until(lambda node=node, number=number: len(node.events("got_further")) == number + 1)
+            node.kill()
+
+
 def test_a_divergence_that_is_not_cleared_lets_it_tell_the_state_that_a_quorum_has_signed(shop: Path):
     treasury = Home.load(shop).key(TREASURY)
     with NodeProcess(shop) as node, Client(node.api) as client:

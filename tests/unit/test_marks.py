@@ -53,6 +53,23 @@ def test_a_crash_counts_within_its_time(tmp_path: Path, age_ms: int, counts: int
     mark.release()
 
 
+def test_a_start_that_got_further_forgets_the_crashes_before_it(tmp_path: Path):
+    for number in range(CRASHES_MAX - 1):
+        crash(tmp_path, NOW_MS + number)
+    mark = RunMark(tmp_path, NOW_MS + 10)
+    mark.begin()
+    mark.got_further()
+    mark.release()
+    mark = RunMark(tmp_path, NOW_MS + 20)
+    assert (mark.crashes, mark.is_crash_loop) == (1, False)
+    mark.abandon()
+    for number in range(CRASHES_MAX - 1):
+        crash(tmp_path, NOW_MS + 30 + number)
+    mark = RunMark(tmp_path, NOW_MS + 40)
+    assert mark.is_crash_loop
+    mark.release()
+
+
 def test_an_end_that_is_well_forgets_the_crashes_before(tmp_path: Path):
     crash(tmp_path, NOW_MS)
     mark = RunMark(tmp_path, NOW_MS)

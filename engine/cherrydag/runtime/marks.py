@@ -26,7 +26,8 @@ RUN_INFO: Final = "run.json"
 DIVERGENCE: Final = "divergence-"
 
 CRASHES_MAX: Final = 3
-"""So many starts in a row that have not ended well, and the next one begins in safe mode."""
+"""So many starts in a row that have not ended well, and none but the first has got further than those before:
+the next one begins in safe mode. A node that is killed, or whose power is cut, does get further."""
 
 CRASH_WINDOW_MS: Final = 60 * 60 * 1000
 """They count if they lie within this time."""
@@ -72,6 +73,11 @@ class RunMark:
     def begin(self) -> None:
         """Write down that the node begins: what kills it from now on is a crash."""
         self._write([*self._starts, self._now_ms])
+
+    def got_further(self) -> None:
+        """The node has executed what no start before this one had: whatever ended those, it is no loop."""
+        self._starts, self.crashes = [], 0
+        self._write([self._now_ms])
 
     def end(self, *, is_well: bool) -> None:
         """Let the folder go; is_well: and forget this start, and those before it. Idempotent."""
