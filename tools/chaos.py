@@ -12,6 +12,7 @@ Exit status 1 if a promise was broken.
 import argparse
 import asyncio
 import json
+import signal
 import sys
 import tempfile
 import time
@@ -49,6 +50,7 @@ def main() -> int:
     )
     parser.add_argument("--json", action="store_true", help="one JSON object instead of text")
     options = parser.parse_args()
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that no process of ours is left behind
     started = time.monotonic()
     console = Console(stderr=True)
     columns = (
