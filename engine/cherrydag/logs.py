@@ -19,6 +19,7 @@ EVENTS: Final = {
     "start": "info",  # the process begins; with its version and folder
     "config_warning": "warning",
     "crashes": "warning",  # starts before this one that have not ended well
+    "got_further": "info",  # it has executed what no start before had: those crashes count no more
     "safe_mode": "error",  # too many of them: it is only to be read
     "replaying": "info",
     "derived_state": "warning",  # what of it could not be used at the start
