@@ -316,8 +316,8 @@ class Daemon:
                 watch.look(self._sample(node))
                 if before is not None and ledger.books.commit_index > before:
                     before = None
-                    mark.got_further()
-                    self._log("got_further", commit=ledger.books.commit_index)
+                    if mark.got_further():
+                        self._log("got_further", commit=ledger.books.commit_index)
                 self._log.flush()
                 await asyncio.wait({failed, stopped}, timeout=LOOK_S, return_when=asyncio.FIRST_COMPLETED)
                 if failed.done():

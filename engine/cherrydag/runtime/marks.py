@@ -74,10 +74,14 @@ class RunMark:
         """Write down that the node begins: what kills it from now on is a crash."""
         self._write([*self._starts, self._now_ms])
 
-    def got_further(self) -> None:
-        """The node has executed what no start before this one had: whatever ended those, it is no loop."""
+    def got_further(self) -> bool:
+        """The node has executed what no start before this one had: whatever ended those, it is no loop.
+        Returns whether there were any."""
+        if not self._starts:
+            return False
         self._starts, self.crashes = [], 0
         self._write([self._now_ms])
+        return True
 
     def end(self, *, is_well: bool) -> None:
         """Let the folder go; is_well: and forget this start, and those before it. Idempotent."""
