@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from abc import ABC, abstractmethod
 from itertools import cycle
 from multiprocessing import get_context
 from typing import TYPE_CHECKING, NamedTuple, Self, cast
@@ -28,12 +29,13 @@ _CONNECT_S = 10.0
 
 
 class Wanted(NamedTuple):
-    """One load. bodies: in turn, over all connections. result: what the body of each answer must have.
-    is_websocket: text frames at /ws rather than requests of HTTP."""
+    """One load. bodies: in turn, over all connections. result: what the body of each answer must have, once
+    for each of its calls. is_websocket: text frames at /ws rather than requests of HTTP."""
 
     url: str
     bodies: tuple[bytes, ...]
     result: bytes
+    calls: int
     connections: int
     seconds: float
     is_websocket: bool = False
@@ -69,7 +71,10 @@ class Caller:
         self._pipe.send(wanted)
         if not self._pipe.poll(wanted.seconds + 2 * _CONNECT_S):
             raise ConnectionError(f"{wanted.url}: no answer")
-        done = self._pipe.recv()
+        try:
+            done = self._pipe.recv()
+        except EOFError:
+            raise ConnectionError(f"{wanted.url}: the calling process has ended") from None
         if isinstance(done, Done):
             return done
         raise ConnectionError(str(done))
@@ -91,17 +96,23 @@ async def _load(wanted: Wanted) -> Done:
     made = frames(wanted.bodies) if wanted.is_websocket else requests(wanted.bodies, host)
     load = _Load(wanted, cycle(made))
     kind = _Socket if wanted.is_websocket else _Requests
-    for _ in range(wanted.connections):
-        await loop.create_connection(lambda: kind(load), name, int(port))
-    async with asyncio.timeout(_CONNECT_S):
-        await load.opened
-    cpu_s, start_ns = time.process_time(), time.monotonic_ns()
-    load.begin()
-    loop.call_later(wanted.seconds, load.end)
-    async with asyncio.timeout(wanted.seconds + _CONNECT_S):
-        await load.ended
-    seconds = (time.monotonic_ns() - start_ns) / 1e9
-    return Done(seconds, load.latencies_us, time.process_time() - cpu_s)
+    transports: list[asyncio.Transport] = []
+    try:
+        for _ in range(wanted.connections):
+            transport, _protocol = await loop.create_connection(lambda: kind(load), name, int(port))
+            transports.append(transport)
+        async with asyncio.timeout(_CONNECT_S):
+            await load.opened
+        cpu_s, start_ns = time.process_time(), time.monotonic_ns()
+        load.begin()
+        loop.call_later(wanted.seconds, load.end)
+        async with asyncio.timeout(wanted.seconds + _CONNECT_S):
+            await load.ended
+        seconds = (time.monotonic_ns() - start_ns) / 1e9
+        return Done(seconds, load.latencies_us, time.process_time() - cpu_s)
+    finally:
+        for transport in transports:
+            transport.close()
 
 
 def requests(bodies: Sequence[bytes], host: str) -> list[bytes]:
@@ -115,7 +126,12 @@ def frames(bodies: Sequence[bytes]) -> list[bytes]:
     made = []
     for body in bodies:
         size = len(body)
-        length = bytes([0x80 | size]) if size < 126 else bytes([0x80 | 126]) + size.to_bytes(2, "big")
+        if size < 126:
+            length = bytes([0x80 | size])
+        elif size < 1 << 16:
+            length = bytes([0x80 | 126]) + size.to_bytes(2, "big")
+        else:
+            length = bytes([0x80 | 127]) + size.to_bytes(8, "big")
         made.append(b"\x81" + length + bytes(4) + body)
     return made
 
@@ -158,12 +174,12 @@ class _Load:
 
     def fail(self, words: str) -> None:
         """Something else than an answer came."""
-        for future in (self.opened, self.ended):
-            if not future.done():
-                future.set_exception(ConnectionError(words))
+        awaited = self.ended if self.opened.done() else self.opened
+        if not awaited.done():
+            awaited.set_exception(ConnectionError(words))
 
 
-class _Line(asyncio.Protocol):
+class _Line(asyncio.Protocol, ABC):
     """One connection. Its answers come whole, one after another."""
 
     def __init__(self, load: _Load) -> None:
@@ -191,7 +207,7 @@ class _Line(asyncio.Protocol):
             return
         self._buffer = b""
         load = self._load
-        if load.wanted.result not in data[start:end] or len(data) > end:
+        if data.count(load.wanted.result, start, end) != load.wanted.calls or len(data) > end:
             load.fail(f"an answer that is none: {data[:400]!r}")
             return
         load.latencies_us.append((time.monotonic_ns() - self._sent_ns) // 1000)
@@ -200,9 +216,9 @@ class _Line(asyncio.Protocol):
         else:
             self.send()
 
+    @abstractmethod
     def bounds(self, data: bytes) -> tuple[int, int]:
         """Where the body of the answer begins and ends; an end of 0 as long as its head is not there."""
-        raise NotImplementedError
 
 
 class _Requests(_Line):
@@ -218,6 +234,7 @@ class _Requests(_Line):
             return 0, 0
         if not data.startswith(_OK):
             self._load.fail(f"a status that is not 200: {data[:400]!r}")
+            return 0, 0
         length_at = data.index(_LENGTH) + len(_LENGTH)
         return at + 4, at + 4 + int(data[length_at : data.index(b"\r", length_at)])
 

@@ -24,15 +24,14 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from cherrydag import crypto
 from cherrydag.bench.catching_up import CatchUp, CatchUpSettings, run_catch_up
-from cherrydag.bench.local_network import NetworkSpec, NodeFailed
-from cherrydag.bench.local_run import loopback
+from cherrydag.bench.local_network import NodeFailed
+from cherrydag.bench.local_run import PORTS_FROM, loopback
 from cherrydag.bench.process_figures import machine
 from cherrydag.errors import ConfigError
 from cherrydag.params import RECORD_BYTES
 from cherrydag.signing import Progress as Report
 
 ROOT = Path(__file__).resolve().parent.parent
-PORTS = range(27_000, 32_000, 200)
 PER_LINE = 5
 """Moments of the timeline between two that are shown."""
 
@@ -61,7 +60,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--accounts", type=int, default=20_000, metavar="N", help="that send and receive")
     parser.add_argument("--profile", type=int, metavar="I", help="sample node I's main thread")
     parser.add_argument("--no-audit", action="store_true", help="do not execute the logs again")
-    parser.add_argument("--port", type=int, metavar="P", help="first of 200  [those that are free]")
+    parser.add_argument("--port", type=int, default=PORTS_FROM, metavar="P", help="first to try  [27000]")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--dir", type=Path, metavar="D", help="where the nodes' folders are made, and left")
     parser.add_argument("--history", type=Path, metavar="D", help="where a history is kept, for other runs")
@@ -81,7 +80,13 @@ def _measure(options: argparse.Namespace, stack: ExitStack) -> int:
         programs[options.profile] = (sys.executable, str(script), str(base / f"stacks-v{options.profile}"))
     console = Console(stderr=True)
     settings = CatchUpSettings(
-        spec=_spec(options),
+        spec=loopback(
+            options.validators,
+            options.accounts,
+            options.seed,
+            observers=int(options.late == "observer"),
+            first_port=options.port,
+        ),
         folder=base / "run",
         history=options.history or base / "history",
         workloads=options.workloads or ROOT / "build" / "workloads",
@@ -117,17 +122,6 @@ def _measure(options: argparse.Namespace, stack: ExitStack) -> int:
     return int(bool(result.failures))
 
 
-def _spec(options: argparse.Namespace) -> NetworkSpec:
-    observers = int(options.late == "observer")
-    refused = ConfigError("no port is free")
-    for port in PORTS if options.port is None else [options.port]:
-        try:
-            return loopback(options.validators, options.accounts, port, options.seed, observers)
-        except ConfigError as error:
-            refused = error
-    raise refused
-
-
 def _shown(options: argparse.Namespace) -> dict[str, object]:
     return {
         "validators": options.validators,
@@ -153,6 +147,7 @@ def _lines(result: CatchUp, told: dict[str, object]) -> Iterator[str]:
     yield f"  first commit after {result.start_s:g} s, caught up {result.seconds:g} s later"
     yield f"  transfers, commits {result.transfers:,}, {result.commits:,}"
     yield f"  rate               {result.rate:,.0f} transfers/s"
+    yield f"  load beside it     {result.load_rate:,.0f} transfers/s final"
     yield "  CPU us a transfer  " + ", ".join(f"{name} {us:g}" for name, us in result.cpu_us.items())
     threads = result.threads_us.items()
     yield "    the late node's  " + ", ".join(

@@ -28,6 +28,7 @@ from cherrydag.ledger import AsyncLedger
 from cherrydag.params import RECORD_BYTES
 from cherrydag.primitives import Address, Digest
 from cherrydag.runtime.home import Home
+from cherrydag.runtime.lookups import TransactionReceipt
 from cherrydag.runtime.opening import LedgerOptions
 from cherrydag.transaction import as_records, transaction_ids
 from process_figures import disk_bytes, main_thread_s, rss_bytes, thread_cpu_s, written_bytes
@@ -39,18 +40,20 @@ PAGES: Final = 200
 PAGE: Final = 50
 TOP: Final = 25
 """Lines of a profile."""
+SETTLING_STEP_S: Final = 0.05
 
 _Answer = TypeVar("_Answer")
 
 
 @dataclass(frozen=True, slots=True)
 class LoadSettings:
-    """How the transfers go in. workload: file of their octets, as
-    write_workload leaves it. batch: transfers of a submission. in_flight:
-    submissions at a time. is_killed: the process waits for its kill instead of closing the ledger."""
+    """How the transfers go in. workload: file of their octets, as write_workload leaves it; held: how many it
+    holds, transfers: how many of these go in. batch: transfers of a submission. in_flight: submissions at a
+    time. is_killed: the process waits for its kill instead of closing the ledger."""
 
     folder: Path
     workload: Path
+    held: int
     transfers: int
     batch: int
     in_flight: int
@@ -88,7 +91,7 @@ class LoadResult(NamedTuple):
 
 class ReopenResult(NamedTuple):
     """A start after kill -9, and reads. genesis_s: of reading the genesis alone, a part of ready_s. Times of
-    single calls in microseconds."""
+    single calls in microseconds; settled_us: of receipts once the indexes have no work on files left."""
 
     ready_s: float
     genesis_s: float
@@ -97,6 +100,7 @@ class ReopenResult(NamedTuple):
     notes: tuple[str, ...]
     missing: int
     receipts_us: tuple[float, ...]
+    settled_us: tuple[float, ...]
     pages_us: tuple[float, ...]
     rss: int
 
@@ -113,7 +117,7 @@ def run_load(settings: LoadSettings, reports: Connection) -> None:
 
 
 async def _run_load(settings: LoadSettings, reports: Connection) -> None:
-    frames = read_frames(settings.workload, settings.transfers)
+    frames = read_frames(settings.workload, settings.held, settings.transfers)
     started = time.perf_counter()
     ledger = await AsyncLedger.open(settings.folder, options=settings.options)
     open_s = time.perf_counter() - started
@@ -205,7 +209,7 @@ def run_reopen(settings: LoadSettings, reports: Connection) -> None:
 
 
 async def _run_reopen(settings: LoadSettings, reports: Connection) -> None:
-    frames = read_frames(settings.workload, settings.transfers)
+    frames = read_frames(settings.workload, settings.held, settings.transfers)
     started = time.perf_counter()
     Home.load(settings.folder)
     genesis_s = time.perf_counter() - started
@@ -214,15 +218,20 @@ async def _run_reopen(settings: LoadSettings, reports: Connection) -> None:
     ready_s = time.perf_counter() - started
     records = as_records(frames)
     rng = random.Random(1)
-    chosen = records[[rng.randrange(len(records)) for _ in range(RECEIPTS)]]
+    chosen = records[[rng.randrange(len(records)) for _ in range(2 * RECEIPTS)]]
     ids = transaction_ids(chosen, ledger.transaction_key)
     senders = addresses_of(np.ascontiguousarray(chosen["sender"]))
-    found, receipts_us = _timed(
-        lambda row: ledger.receipt(Digest(ids[row * DIGEST_BYTES : (row + 1) * DIGEST_BYTES])), RECEIPTS
-    )
+
+    def receipt(row: int) -> TransactionReceipt | None:
+        return ledger.receipt(Digest(ids[row * DIGEST_BYTES : (row + 1) * DIGEST_BYTES]))
+
+    found, receipts_us = _timed(receipt, RECEIPTS)
     _, pages_us = _timed(lambda row: ledger.history(Address(senders[row].tobytes()), PAGE), PAGES)
-    missing = sum(receipt is None or receipt.status != Status.APPLIED for receipt in found)
     running = ledger._running
+    while running.background.outstanding or running.merger.outstanding:
+        await asyncio.sleep(SETTLING_STEP_S)
+    later, settled_us = _timed(lambda row: receipt(RECEIPTS + row), RECEIPTS)
+    missing = sum(one is None or one.status != Status.APPLIED for one in (*found, *later))
     reports.send(
         ReopenResult(
             ready_s,
@@ -232,6 +241,7 @@ async def _run_reopen(settings: LoadSettings, reports: Connection) -> None:
             running.notes,
             missing,
             receipts_us,
+            settled_us,
             pages_us,
             rss_bytes(),
         )

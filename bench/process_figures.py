@@ -45,22 +45,3 @@ def written_bytes() -> int:
 def disk_bytes(folder: Path) -> int:
     """What the files of a folder take."""
     return sum(path.stat().st_blocks * 512 for path in folder.rglob("*") if path.is_file())
-
-
-def file_system(folder: Path) -> str:
-    """Type of the file system that holds a folder: on tmpfs a sync costs nothing."""
-    place = folder.resolve()
-    best, kind = "", "unknown"
-    for line in Path("/proc/mounts").read_text().splitlines():
-        _, point, this_kind, *_ = line.split()
-        if place.is_relative_to(point) and len(point) > len(best):
-            best, kind = point, this_kind
-    return kind
-
-
-def cpu_model() -> str:
-    """As the kernel names it."""
-    for line in Path("/proc/cpuinfo").read_text().splitlines():
-        if line.startswith("model name"):
-            return line.partition(":")[2].strip()
-    return "unknown"

@@ -43,7 +43,6 @@ if TYPE_CHECKING:
     from cherrydag.bench.node_api import NodeApi
 
 ROOT = Path(__file__).resolve().parent.parent
-PORTS: Final = range(27_000, 32_000, 200)
 ACCOUNTS: Final = 256
 RESULT: Final = b'"result":{'
 _PAUSE_S: Final = 0.2
@@ -168,14 +167,8 @@ def _network(folder: Path, stacks: Path | None) -> LocalNetwork:
     programs: dict[int, Sequence[str]] = {}
     if stacks is not None:
         programs[0] = (sys.executable, str(ROOT / "bench" / "profiled_node.py"), str(stacks.absolute()))
-    refused: ConfigError | None = None
-    for port in PORTS:
-        try:
-            spec = loopback(1, ACCOUNTS, port)
-            return LocalNetwork(spec, make_homes(spec, folder), programs=programs)
-        except ConfigError as error:
-            refused = error
-    raise refused or ConfigError("there is no port")
+    spec = loopback(1, ACCOUNTS)
+    return LocalNetwork(spec, make_homes(spec, folder), programs=programs)
 
 
 def _calls(network: LocalNetwork) -> dict[str, list[dict[str, Any]]]:
@@ -212,7 +205,13 @@ def _answer(api: NodeApi, body: bytes) -> bytes:
 def _turn(caller: Caller, target: Target, options: argparse.Namespace) -> Turn:
     before = process_figures(target.pid)
     wanted = Wanted(
-        target.url, target.bodies, RESULT, options.connections, options.seconds, target.is_websocket
+        target.url,
+        target.bodies,
+        RESULT,
+        target.calls,
+        options.connections,
+        options.seconds,
+        target.is_websocket,
     )
     done = caller.run(wanted)
     after = process_figures(target.pid)

@@ -139,11 +139,11 @@ def read_workload(path: Path, spec: LoadSpec, genesis: Genesis) -> bytes | None:
     return frames
 
 
-def read_frames(path: Path, transfers: int) -> bytes:
-    """The octets of a workload's transfers, unchecked."""
+def read_frames(path: Path, held: int, transfers: int) -> bytes:
+    """The octets of the first transfers of a workload that holds so many, unchecked."""
     with path.open("rb") as file:
-        file.seek(-transfers * RECORD_BYTES, os.SEEK_END)
-        return file.read()
+        file.seek(-held * RECORD_BYTES, os.SEEK_END)
+        return file.read(transfers * RECORD_BYTES)
 
 
 def _head(spec: LoadSpec, genesis: Genesis, records: crypto.BytesLike) -> bytes:

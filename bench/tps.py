@@ -29,7 +29,7 @@ from cherrydag.bench import report
 from cherrydag.bench.knee import KneeSearch, Step, is_good
 from cherrydag.bench.load import Second
 from cherrydag.bench.local_network import NetworkSpec, NodeFailed
-from cherrydag.bench.local_run import LocalSettings, loopback, run_local
+from cherrydag.bench.local_run import PORTS_FROM, LocalSettings, loopback, run_local
 from cherrydag.bench.measurement import Result
 from cherrydag.bench.netlab import LinkRule, NetLab, Unsupported
 from cherrydag.bench.plots import check_plot, plot_knee, plot_timeline
@@ -40,9 +40,7 @@ from cherrydag.signing import Progress as Report
 
 ROOT = Path(__file__).resolve().parent.parent
 RAMP_FROM = 2_000
-PORTS = range(27_000, 32_000, 200)
-PORT = 27_000
-"""Of every node in a namespace of its own."""
+"""Transfers a second that the search for the knee begins with."""
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -86,9 +84,10 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--kill", action="append", default=[], metavar="I@T", help="kill -9 node I at second T"
     )
+    parser.add_argument("--tabs", type=int, default=0, metavar="N", help="of the explorer, open at node 0")
     parser.add_argument("--profile", type=int, metavar="I", help="sample node I's main thread")
     parser.add_argument("--no-audit", action="store_true", help="do not execute the logs again")
-    parser.add_argument("--port", type=int, metavar="P", help="first of 200  [those that are free]")
+    parser.add_argument("--port", type=int, default=PORTS_FROM, metavar="P", help="first to try  [27000]")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--dir", type=Path, metavar="D", help="where the nodes' folders are made, and left")
     parser.add_argument("--workloads", type=Path, metavar="D", help="where signed transfers are kept")
@@ -120,25 +119,15 @@ class _Bench:
     def _network(self) -> tuple[NetworkSpec, list[list[str]]]:
         options = self._options
         if options.delay_ms is None:
-            return self._loopback(), []
+            spec = loopback(options.validators, options.accounts, options.seed, first_port=options.port)
+            return spec, []
         lab = self._stack.enter_context(NetLab(options.validators))
         lab.set_all(LinkRule(delay_ms=options.delay_ms, jitter_ms=options.jitter_ms))
         numbers = range(options.validators)
-        peers = tuple(f"{lab.address(number)}:{PORT}" for number in numbers)
-        apis = tuple(f"{lab.control_address(number)}:{PORT + 1}" for number in numbers)
+        peers = tuple(f"{lab.address(number)}:{PORTS_FROM}" for number in numbers)
+        apis = tuple(f"{lab.control_address(number)}:{PORTS_FROM + 1}" for number in numbers)
         spec = NetworkSpec(peers, apis, options.accounts, options.seed)
         return spec, [list(lab.prefix(number)) for number in numbers]
-
-    def _loopback(self) -> NetworkSpec:
-        options = self._options
-        if options.port is not None:
-            return loopback(options.validators, options.accounts, options.port, options.seed)
-        for port in PORTS:
-            try:
-                return loopback(options.validators, options.accounts, port, options.seed)
-            except ConfigError as error:
-                refused = error
-        raise refused
 
     def measure(self) -> int:
         """Once, or as often as the search for the knee wants."""
@@ -171,10 +160,17 @@ class _Bench:
             search.steps.append(Step(rate, result.final_rate, p50, p99, result.cpu_us["all"], good))
             self._say(
                 f"{rate:,.0f}/s: final {result.final_rate:,.0f}/s, p50 {p50:,.0f} ms, p99 {p99:,.0f} ms, "
-                f"{result.cpu_us['all']:g} us of CPU a transfer, others used {result.others_cores:g} cores"
+                f"{result.cpu_us['all']:g} us of CPU a transfer, others used {result.others_cores:g} cores, "
+                f"{result.stolen_cores:g} were stolen"
                 + "".join(f"\n  FAILED: {one}" for one in result.failures)
             )
-        self._write({"steps": results, "knee": search.best and search.best._asdict()}, settings)
+        found = {
+            "bound_ms": options.bound_ms,
+            "steps": [step._asdict() for step in search.steps],
+            "knee": search.best and search.best._asdict(),
+            "runs": results,
+        }
+        self._write(found, settings)
         if not self._is_quiet:
             print("\n".join(report.knee_lines(search.steps, search.best, options.bound_ms)))
         if options.plot is not None:
@@ -202,6 +198,7 @@ class _Bench:
             retries=not options.no_retry,
             kills=tuple(_kill(text, options.validators) for text in options.kill),
             is_audited=not options.no_audit,
+            tabs=options.tabs,
             prefixes=self._prefixes,
             programs=programs,
         )
@@ -261,10 +258,12 @@ class _Bench:
             "batch_ms": settings.batch_ms,
             "connections": settings.connections,
             "clients": settings.clients,
+            "retries": settings.retries,
             "checkpoint_commits": settings.spec.checkpoint_commits,
             "delay_ms": options.delay_ms or 0,
             "jitter_ms": options.jitter_ms,
             "kills": [list(kill) for kill in settings.kills],
+            "tabs": settings.tabs,
             "seed": options.seed,
         }
 

@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import Any
 from urllib import error, request
 
+from waiting import PATIENCE_S
+
 ENVIRONMENT = {name: value for name, value in os.environ.items() if not name.startswith("CHERRYDAG_")}
 QUICK = (
     *("--set", "store.preflight=false", "--set", "ledger.verify_threads=1"),
@@ -27,7 +29,7 @@ def cherrydag(*words: object, code: int = 0, stdin: str = "", environment: Mappi
         text=True,
         env={**ENVIRONMENT, **environment},
         check=False,
-        timeout=60,
+        timeout=PATIENCE_S,
     )
     assert done.returncode == code, (done.returncode, done.stdout, done.stderr)
     return done.stdout if code == 0 else done.stderr
@@ -85,7 +87,7 @@ class NodeProcess:
 
     def get(self, path: str) -> tuple[int, Any]:
         try:
-            with request.urlopen(self.api + path, timeout=20) as response:
+            with request.urlopen(self.api + path, timeout=PATIENCE_S) as response:
                 return response.status, json.loads(response.read())
         except error.HTTPError as refused:
             with refused:
@@ -95,7 +97,7 @@ class NodeProcess:
         """The answer of a method of the API, whole."""
         body = json.dumps({"jsonrpc": "2.0", "id": 1, "method": method, "params": params}).encode()
         asked = request.Request(self.api, body, {"Content-Type": "application/json"})
-        with request.urlopen(asked, timeout=20) as response:
+        with request.urlopen(asked, timeout=PATIENCE_S) as response:
             return json.loads(response.read())
 
     def send(self, number: signal.Signals) -> None:
@@ -107,7 +109,7 @@ class NodeProcess:
         return self.wait()
 
     def wait(self) -> int:
-        code = self.process.wait(60)
+        code = self.process.wait(PATIENCE_S)
         if self.process.stdout is not None:
             self.process.stdout.close()
         return code

@@ -1,15 +1,16 @@
 """A solo ledger with its API on a free port, and raw requests to it."""
 
 import json
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any
 
 import aiohttp
 import numpy as np
 
-from cherrydag.ledger import AsyncLedger
+from cherrydag.client import Client
+from cherrydag.ledger import AsyncLedger, Ledger
 from cherrydag.mempool import MempoolLimits
 from cherrydag.rpc.limits import RpcLimits
 from cherrydag.rpc.server import RpcOptions, RpcServer
@@ -78,6 +79,23 @@ class Api:
         )
         sign_records(records, self.ledger.transaction_key, [key], np.zeros(count, int))
         return records
+
+
+@contextmanager
+def served(ledger: Ledger) -> Iterator[Client]:
+    """A blocking ledger's API, and a blocking client of it."""
+
+    async def serve() -> RpcServer:
+        server = RpcServer(ledger._ledger._running, options=RpcOptions())
+        await server.start()
+        return server
+
+    server = ledger._thread.run(serve())
+    try:
+        with Client(f"http://127.0.0.1:{server.port}") as client:
+            yield client
+    finally:
+        ledger._thread.run(server.close())
 
 
 @asynccontextmanager

@@ -108,7 +108,7 @@ async def _facts(network: Network, attack: Attack, seconds: float) -> Facts:
         *command, "--attacker", attack.name, network.site.to_json(), stdout=asyncio.subprocess.PIPE
     )
     try:
-        async with asyncio.timeout(seconds * 3 + 60):
+        async with asyncio.timeout(seconds * 3 + 300):
             told, _ = await process.communicate()
     except TimeoutError:
         process.kill()

@@ -8,7 +8,7 @@ item), unit, baseline, baseline_value, ratio, backend, n (items in a call of our
 rounds and seed; the machine is described on stderr.
 
 `python3 tools/bench.py tps --help`: a network of real processes under load. `catchup --help`: a node that
-joins one late. `rpc --help`: calls of one node's API.
+joins one late. `rpc --help`: calls of one node's API. `dag_feed --help`: what followers of its DAG cost it.
 """
 
 import argparse
@@ -26,7 +26,7 @@ from pathlib import Path
 import _setup
 
 _setup.bootstrap()
-if __name__ == "__main__" and sys.argv[1:2] in (["tps"], ["catchup"], ["rpc"]):
+if __name__ == "__main__" and sys.argv[1:2] in (["tps"], ["catchup"], ["rpc"], ["dag_feed"]):
     script = _setup.ROOT / "bench" / f"{sys.argv[1]}.py"
     os.execv(sys.executable, [sys.executable, str(script), *sys.argv[2:]])
 sys.path[1:1] = [str(_setup.ROOT / "bench"), str(_setup.ROOT / "tests")]

@@ -25,7 +25,7 @@ STEPS = {
     "lint": [str(BIN / "ruff"), "check", "."],
     "types": [str(BIN / "mypy")],
     "layers": [str(BIN / "lint-imports")],
-    "tests": [sys.executable, "-m", "pytest", "-m", "not slow", "-n", "auto", "-p", "no:benchmark"],
+    "tests": [sys.executable, "tools/test.py", "--fast"],
 }
 
 

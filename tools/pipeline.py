@@ -4,7 +4,7 @@
     python3 tools/pipeline.py [--transfers 500000] [--senders 20000] [--recipients 1000000] [--batch 8192]
                               [--inflight 8] [--verify-threads N] [--checkpoint-transactions N] [--dir D]
                               [--keep] [--workload FILE] [--sqlite] [--postgres] [--rival-transfers 200000]
-                              [--profile] [--reopen] [--json]
+                              [--profile] [--reopen] [--beside N] [--json]
 
 Signed transfers wait in memory as octets. They are submitted in batches, some of them in flight, and count
 when their submission says that they are final: ids made, signatures checked, ordered, executed, indexed, the
@@ -14,7 +14,9 @@ for a core is the machine's other load. Exit status 1 unless every transfer was 
 
 --sqlite, --postgres: the same transfers unsigned, in batches of 1000: two updates of balances, an insert of
 the record, one durable commit. --reopen: kill -9 at the end of the load, then the time until the ledger is
-ready, 1000 receipts by id and 200 pages of histories; the page cache is warm. --profile: the loop's thread.
+ready, 1000 receipts by id and 200 pages of histories at once, and 1000 more receipts once the indexes have
+settled; the page cache is warm. --beside: the first N transfers into ledgers of their own before and after,
+and how the rates compare. --profile: the loop's thread.
 """
 
 import argparse
@@ -25,6 +27,7 @@ import shutil
 import sys
 import tempfile
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from multiprocessing import get_context
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -39,6 +42,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from cherrydag import crypto
+from cherrydag.bench.process_figures import cpu_model, file_system
 from cherrydag.errors import ConfigError
 from cherrydag.genesis import Genesis
 from cherrydag.mempool import MempoolLimits
@@ -47,7 +51,6 @@ from cherrydag.runtime.checkpointing import TRANSACTIONS
 from cherrydag.runtime.opening import LedgerOptions
 from cherrydag.signing import KeyPair
 from ledger_load import LoadResult, LoadSettings, ReopenResult, run_load, run_reopen
-from process_figures import cpu_model, file_system
 from rivals import NotThereError, RivalResult, run_postgres, run_sqlite
 from signed_load import LoadSpec, make_home, read_workload, signed_transfers, write_workload
 
@@ -61,6 +64,8 @@ def main() -> int:
     options = parser.parse_args()
     try:
         spec = LoadSpec(options.transfers, options.senders, options.recipients)
+        if (options.beside or 0) > spec.transfers:
+            raise ConfigError(f"--beside {options.beside}: there are {spec.transfers} transfers")
         return measure(options, spec)
     except ConfigError as error:
         parser.error(str(error))
@@ -86,6 +91,7 @@ def arguments() -> argparse.ArgumentParser:
     parser.add_argument("--rival-transfers", type=positive, default=200_000)
     parser.add_argument("--profile", action="store_true")
     parser.add_argument("--reopen", action="store_true")
+    parser.add_argument("--beside", type=positive, metavar="N", help="N transfers before and after")
     parser.add_argument("--json", action="store_true", help="one JSON object a line instead of text")
     return parser
 
@@ -102,7 +108,7 @@ def measure(options: argparse.Namespace, spec: LoadSpec) -> int:
     """All that was asked for; the files go afterwards."""
     base = options.dir or Path(tempfile.mkdtemp(prefix="cherrydag-pipeline-"))
     base.mkdir(parents=True, exist_ok=True)
-    ours = [base / name for name in ("ledger", "rival", "signed")]
+    ours = [base / name for name in ("ledger", "rival", "signed", "small")]
     for path in ours:
         if path.exists():
             raise ConfigError(f"{path}: it is there already")
@@ -130,6 +136,7 @@ def run(options: argparse.Namespace, spec: LoadSpec, base: Path) -> int:
         base / "ledger",
         path,
         spec.transfers,
+        spec.transfers,
         options.batch,
         options.inflight,
         LedgerOptions(
@@ -145,13 +152,18 @@ def run(options: argparse.Namespace, spec: LoadSpec, base: Path) -> int:
     if options.sqlite:
         (base / "rival").mkdir()
         rivals.append(run_sqlite(base / "rival", frames, options.rival_transfers))
+    small = [run_small(settings, genesis, validator, options.beside)] if options.beside else []
     loaded: LoadResult = in_child(run_load, settings)
+    if options.beside:
+        small.append(run_small(settings, genesis, validator, options.beside))
     if options.postgres:
         try:
             rivals.append(run_postgres(frames, options.rival_transfers))
         except NotThereError as error:
             print(f"PostgreSQL: {error}", file=sys.stderr)
     tell("ledger", load_figures(loaded, options, spec))
+    if small:
+        tell("beside", beside_figures(small, loaded))
     for rival in rivals:
         tell(rival.name, rival_figures(rival, loaded))
     is_good = loaded.statuses == {"APPLIED": spec.transfers}
@@ -162,6 +174,20 @@ def run(options: argparse.Namespace, spec: LoadSpec, base: Path) -> int:
     if loaded.profile:
         print(loaded.profile, file=sys.stderr)
     return int(not is_good)
+
+
+def run_small(settings: LoadSettings, genesis: Genesis, validator: KeyPair, transfers: int) -> LoadResult:
+    """The first transfers into a ledger of their own, which goes afterwards."""
+    folder = settings.folder.with_name("small")
+    make_home(folder, genesis, validator)
+    try:
+        result: LoadResult = in_child(
+            run_load,
+            replace(settings, folder=folder, transfers=transfers, is_profiled=False, is_killed=False),
+        )
+    finally:
+        shutil.rmtree(folder)
+    return result
 
 
 def workload(path: Path, spec: LoadSpec, senders: list[KeyPair], genesis: Genesis) -> bytes:
@@ -270,6 +296,18 @@ def rival_figures(rival: RivalResult, loaded: LoadResult) -> dict[str, object]:
     }
 
 
+def beside_figures(small: Sequence[LoadResult], loaded: LoadResult) -> dict[str, object]:
+    """The runs of fewer transfers before and after, and what share of their mean rate the large one has."""
+    rates = [result.transfers / result.seconds for result in small]
+    rate = loaded.transfers / loaded.seconds
+    return {
+        "transfers": small[0].transfers,
+        "rates": [round(one) for one in rates],
+        "ours_over_mean": round(rate * len(rates) / sum(rates), 3),
+        "loop_queued": [round(result.loop_queued, 2) for result in (*small, loaded)],
+    }
+
+
 def reopen_figures(reopened: ReopenResult) -> dict[str, object]:
     """The start after the kill."""
     return {
@@ -281,6 +319,8 @@ def reopen_figures(reopened: ReopenResult) -> dict[str, object]:
         "missing": reopened.missing,
         "receipt_p50_us": round(quantile(reopened.receipts_us, 0.5), 1),
         "receipt_p99_us": round(quantile(reopened.receipts_us, 0.99), 1),
+        "settled_receipt_p50_us": round(quantile(reopened.settled_us, 0.5), 1),
+        "settled_receipt_p99_us": round(quantile(reopened.settled_us, 0.99), 1),
         "page_p50_us": round(quantile(reopened.pages_us, 0.5), 1),
         "page_p99_us": round(quantile(reopened.pages_us, 0.99), 1),
         "rss_mib": round(reopened.rss / MIB),

@@ -8,6 +8,7 @@ the exit code is 1 then. --faults and --adversaries take `all`, `none` or names 
 
 import argparse
 import cProfile
+import gc
 import json
 import os
 import pstats
@@ -32,10 +33,11 @@ if "--compiled" in sys.argv:
 
 from cherrydag.errors import ConfigError
 from cherrydag.sim.drawing import Drawing, draw
+from cherrydag.sim.outcome import Outcome
 from cherrydag.sim.report import Summary, describe
 from cherrydag.sim.scenario import ADVERSARIES, FAULTS, Scenario
 from cherrydag.sim.shrink import shrink
-from cherrydag.sim.world import Outcome, World
+from cherrydag.sim.world import World
 
 PROFILE_LINES = 40
 CHUNK_MAX = 16
@@ -139,9 +141,17 @@ def is_same(scenario: Scenario) -> bool:
 
 
 def run_world(scenario: Scenario) -> tuple[Outcome, float]:
-    """One world, and the processor time that it took."""
+    """One world, and the processor time that it took.
+
+    A world makes next to no garbage in cycles; looking for it took a fifth of the time and waits for the end.
+    """
+    gc.disable()
     started = time.process_time()
-    outcome = World(scenario).run()
+    try:
+        outcome = World(scenario).run()
+    finally:
+        gc.enable()
+    gc.collect()
     return outcome, time.process_time() - started
 
 

@@ -3,9 +3,12 @@
 
 Real validators in processes of their own take signed transfers at a fixed rate; every ten seconds each one's
 memory, open files and disk are looked at. Once it has warmed up (the first third) nothing but the disk may
-grow, and the disk by what is final. Slopes are those of straight lines through all the samples.
+grow, and the disk by what is final. Slopes are those of straight lines through all the samples. The sorted
+files of the indexes are counted apart: there are more of them with the logarithm of what they hold. Ctrl-C
+ends it early, and what was seen is told.
 
-Exit status 1 if memory or open files grow, a transfer is lost, or a process ends.
+Exit status 1 if memory or open files grow, the disk grows by more than the data, a transfer is lost, the load
+is not held, a process ends, or one was not looked at often enough to tell.
 """
 
 import argparse
@@ -33,17 +36,25 @@ from cherrydag.errors import CherrydagError
 SAMPLE_S = 10.0
 TOLD_S = 60.0
 WARM_PARTS = 3
+WARM_SAMPLES_MIN = 6
+"""Through fewer there is a line that means nothing."""
 FILES_SLOPE_MAX = 6
 """An hour: a link more or less is no leak."""
+RUNS_MAX = 40
+"""Sorted files of both indexes that may be open; a thousand flushes leave 14 each, and merges have theirs."""
+RATE_MIN = 0.98
+"""Of the rate that was asked for."""
 
 
 class Sample(NamedTuple):
-    """One node at a time. anonymous_mib: without pages of files, which the kernel takes back as it likes."""
+    """One node at a time. anonymous_mib: without pages of files, which the kernel takes back as it likes.
+    files: descriptors, but for those of the indexes' sorted files, which are runs."""
 
     at_s: float
     anonymous_mib: float
     file_mib: float
     files: int
+    runs: int
 
 
 @dataclass
@@ -129,6 +140,9 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--rate", type=int, default=30_000, metavar="TPS", help="default 30,000")
     parser.add_argument("--validators", type=int, default=4, metavar="N")
     parser.add_argument("--slope-max", type=float, default=64.0, metavar="MIB", help="an hour; default 64")
+    parser.add_argument(
+        "--disk-max", type=float, default=400.0, metavar="B", help="bytes a transfer and node; default 400"
+    )
     parser.add_argument("--json", action="store_true", help="one JSON object instead of text")
     options = parser.parse_args()
     if options.minutes < 2:
@@ -140,7 +154,12 @@ def sample(at_s: float, pid: int) -> Sample:
     """A node now."""
     status = dict(line.split(":", 1) for line in Path(f"/proc/{pid}/status").read_text().splitlines())
     anonymous, of_files = (int(status[name].split()[0]) / 1024 for name in ("RssAnon", "RssFile"))
-    return Sample(at_s, anonymous, of_files, sum(1 for _ in Path(f"/proc/{pid}/fd").iterdir()))
+    links = []
+    for descriptor in Path(f"/proc/{pid}/fd").iterdir():
+        with suppress(OSError):  # closed since
+            links.append(descriptor.readlink())
+    runs = sum(".run" in link.suffixes for link in links)
+    return Sample(at_s, anonymous, of_files, len(links) - runs, runs)
 
 
 def disk_bytes(folder: Path) -> int:
@@ -156,16 +175,28 @@ def summary(soak: Soak, options: argparse.Namespace, seconds: int) -> Result:
     """The figures, and what should not be."""
     nodes = {name: node_figures(samples) for name, samples in soak.nodes.items()}
     faults = [f"{name} ended" for name in soak.ended_names]
+    if len(nodes) < options.validators:
+        faults.append(f"only {len(nodes)} nodes were looked at")
     for name, found in nodes.items():
+        if found["samples"] < WARM_SAMPLES_MIN:
+            faults.append(f"{name}: {found['samples']} samples are too few to tell")
         if found["memory_slope_mib_h"] > options.slope_max:
             faults.append(f"{name}: memory grows by {found['memory_slope_mib_h']} MiB an hour")
         if found["files_slope_h"] > FILES_SLOPE_MAX:
             faults.append(f"{name}: open files grow by {found['files_slope_h']} an hour")
+        if found["runs"] > RUNS_MAX:
+            faults.append(f"{name}: {found['runs']} sorted files of indexes, expected at most {RUNS_MAX}")
     load = soak.last.load if soak.last else None
     if load is None or load.failed or load.final < load.offered:
         faults.append(f"not all was final: {load}")
+    elif load.offered < RATE_MIN * options.rate * load.seconds:
+        held = load.offered / load.seconds
+        faults.append(f"the load was {held:,.0f}/s instead of {options.rate:,}/s: who makes it had no core")
     warm = soak.disk[len(soak.disk) // WARM_PARTS :]
     grown, final = (warm[-1][1] - warm[0][1], warm[-1][2] - warm[0][2]) if len(warm) > 1 else (0, 0)
+    each = round(grown / final / options.validators, 1) if final else 0.0
+    if each > options.disk_max:
+        faults.append(f"{each} bytes on disk a transfer and node, expected at most {options.disk_max:g}")
     return Result(
         validators=options.validators,
         rate=options.rate,
@@ -173,7 +204,7 @@ def summary(soak: Soak, options: argparse.Namespace, seconds: int) -> Result:
         offered=load.offered if load else 0,
         final=load.final if load else 0,
         latency_ms=load.latency._asdict() if load and load.latency else {},
-        disk_bytes=round(grown / final / options.validators, 1) if final else 0.0,
+        disk_bytes=each,
         nodes=nodes,
         faults=faults,
     )
@@ -183,11 +214,13 @@ def node_figures(samples: Sequence[Sample]) -> dict[str, float]:
     """Of one node, once it is warm."""
     warm = samples[len(samples) // WARM_PARTS :]
     return {
+        "samples": len(warm),
         "memory_mib": round(warm[-1].anonymous_mib, 1),
         "memory_slope_mib_h": slope_h([(one.at_s, one.anonymous_mib) for one in warm]),
         "mapped_mib": round(warm[-1].file_mib, 1),
         "files": warm[-1].files,
         "files_slope_h": slope_h([(one.at_s, one.files) for one in warm]),
+        "runs": max(one.runs for one in warm),
     }
 
 

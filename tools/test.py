@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 """Build what is not built and run the test suite: `python3 tools/test.py [--sanitize] [--fast] [pytest ...]`.
 
+Several processes share the tests, one for each core; `-n 0` runs all in one, as --pdb and -s want it.
 --sanitize runs the native and unit tests on a build with AddressSanitizer, UndefinedBehaviorSanitizer
 and the native code's own invariant checks; it lives under build/sanitize, apart from the usual build.
 """
@@ -18,6 +19,9 @@ _setup.bootstrap()
 
 SANITIZED = _setup.BUILD / "sanitize"
 LIBRARY = SANITIZED / "lib"
+
+WORKERS_MAX = 4
+"""More would have more networks of real processes at a time than one machine's timeouts are made for."""
 
 # A read one byte past the end: what the sanitizer must catch if it is awake.
 CANARY = """
@@ -41,7 +45,9 @@ def main() -> int:
     if options.sanitize:
         environment = sanitize()
         arguments = ["-o", "testpaths=tests/native tests/unit", *arguments]  # unless paths are given
-    command = [sys.executable, "-m", "pytest", *arguments]
+    workers = min(len(os.sched_getaffinity(0)), WORKERS_MAX)
+    shared = ["-n", str(workers if workers > 1 else 0), "--dist", "worksteal", "-p", "no:benchmark"]
+    command = [sys.executable, "-m", "pytest", *shared, *arguments]
     return subprocess.run(command, cwd=_setup.ROOT, env=environment, check=False).returncode
 
 

@@ -8,13 +8,11 @@ from typing import NamedTuple, Self
 
 import numpy as np
 
-from cherrydag.address import address_of
-from cherrydag.errors import Overloaded, Rejected, ShapeError
+from cherrydag.errors import Rejected, ShapeError
 from cherrydag.execution.accounts import NATIVE
-from cherrydag.execution.body import ZERO_ADDRESS
 from cherrydag.inclusion import InclusionProof
 from cherrydag.mempool import MempoolStats
-from cherrydag.params import NONCE_WINDOW, VALID_FOREVER
+from cherrydag.params import NONCE_WINDOW
 from cherrydag.primitives import Address, Amount, Digest, PublicKey, TimestampMs
 from cherrydag.runtime.home import SOLO_SUPPLY, TREASURY, Home, create_solo, is_home
 from cherrydag.runtime.lookups import (
@@ -29,10 +27,10 @@ from cherrydag.runtime.lookups import (
     TransactionReceipt,
 )
 from cherrydag.runtime.opening import LedgerOptions, Progress, Running, open_ledger
-from cherrydag.runtime.orders import Nonces, Owner, address_of_owner, sign_order, unsigned_order
+from cherrydag.runtime.orders import Owner, Payer, Terms, address_of_owner
 from cherrydag.runtime.submissions import Phase, Submission
 from cherrydag.signing import KeyPair
-from cherrydag.transaction import Bytes, Kind, Records, as_records
+from cherrydag.transaction import Bytes, Records, as_records
 
 _PROOF_WAITS = 100
 """Commits that a proof waits for at most, while the account keeps changing."""
@@ -61,12 +59,12 @@ class LedgerStatus(NamedTuple):
     stored_bytes: int
 
 
-class AsyncLedger:
+class AsyncLedger(Payer[Submission]):
     """The verbs on a running event loop. Make it with `open`; `async with` closes it."""
 
     def __init__(self, running: Running) -> None:
+        super().__init__()
         self._running = running
-        self._nonces = Nonces()
 
     # Life
 
@@ -125,79 +123,16 @@ class AsyncLedger:
         taken = records if isinstance(records, np.ndarray) else as_records(records)
         return await self._running.service.submit(taken, bodies, wait=wait)
 
-    async def transfer(
-        self,
-        key: KeyPair,
-        to: Owner,
-        amount: int,
-        *,
-        fee: int | None = None,
-        asset: int = NATIVE,
-        nonce: int | None = None,
-        valid_until: int = VALID_FOREVER,
-    ) -> Submission:
-        """Sign and hand in one transfer. Raises Rejected, with the cause, if it is not accepted.
+    async def _terms(self) -> Terms:
+        rules = self._running.service.rules
+        return Terms(self._running.home.genesis.network, rules.chain.transaction_key, rules.fee_min)
 
-        fee: None for the chain's least. nonce: None takes the lowest one that is neither used nor given out;
-        there is a wait if all 64 that may be under way are.
-        """
-        return await self.operate(
-            key,
-            Kind.TRANSFER,
-            asset=asset,
-            amount=amount,
-            recipient=to,
-            fee=fee,
-            nonce=nonce,
-            valid_until=valid_until,
-        )
-
-    async def operate(
-        self,
-        key: KeyPair,
-        kind: int,
-        body: bytes = b"",
-        *,
-        asset: int = NATIVE,
-        amount: int = 0,
-        recipient: Owner = ZERO_ADDRESS,
-        fee: int | None = None,
-        nonce: int | None = None,
-        valid_until: int = VALID_FOREVER,
-    ) -> Submission:
-        """Sign and hand in one operation of a module: which fields it takes is for its kind to say."""
-        address = address_of(key.public_key)
-        record = unsigned_order(
-            key,
-            kind,
-            body,
-            self._address(recipient),
-            amount=amount,
-            fee=self._running.service.rules.fee_min if fee is None else fee,
-            asset=asset,
-            valid_until=valid_until,
-        )
-        taken = await self._take_nonce(address) if nonce is None else nonce
-        sign_order(key, record, body, taken, self.transaction_key)
-        try:
-            submission = await self.submit(record, body)
-            if submission.phases[0] == Phase.REFUSED:
-                raise submission.refusal()
-        except (Overloaded, Rejected) as error:
-            if nonce is None:
-                self._nonces.refused(address, taken, error)
-            raise
-        return submission
-
-    async def _take_nonce(self, address: Address) -> int:
-        """A nonce that nobody else gets; its window may have to come."""
+    async def _nonce_window(self, address: Address) -> tuple[int, int]:
         lookups = self._running.lookups
-        while True:
-            limit = lookups.line(address).nonce_base + NONCE_WINDOW
-            nonce = self._nonces.take(address, lookups.next_nonce(address), limit)
-            if nonce is not None:
-                return nonce
-            await self._running.service.progress()
+        return lookups.next_nonce(address), lookups.line(address).nonce_base + NONCE_WINDOW
+
+    async def _next_commit(self) -> None:
+        await self._running.service.progress()
 
     # Reads
 

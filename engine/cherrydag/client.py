@@ -16,18 +16,18 @@ from typing import Any, Final, Self, TypeVar
 
 import numpy as np
 
-from cherrydag.address import Network, address_of, encode_address
+from cherrydag.address import Network, encode_address
 from cherrydag.async_ledger import AccountView, LedgerStatus
 from cherrydag.chain import Chain
-from cherrydag.errors import Closed, ConfigError, Overloaded, PeerFault, Rejected
+from cherrydag.errors import Closed, ConfigError, PeerFault
 from cherrydag.execution.accounts import NATIVE, account_key
-from cherrydag.execution.body import ZERO_ADDRESS
 from cherrydag.genesis import Genesis, decode_genesis
 from cherrydag.inclusion import InclusionProof, verify_inclusion
-from cherrydag.params import FEE_MIN, VALID_FOREVER
+from cherrydag.params import FEE_MIN
 from cherrydag.payload import body_offsets
 from cherrydag.primitives import Address, Amount, PublicKey
 from cherrydag.rpc import readings
+from cherrydag.rpc.dag_readings import DagUpdate, ValidatorView, VertexView, validators_of, vertex_of
 from cherrydag.rpc.link import Link, RemoteCommit
 from cherrydag.rpc.remote_submission import RemoteSubmission
 from cherrydag.runtime.lookups import (
@@ -41,11 +41,11 @@ from cherrydag.runtime.lookups import (
     TransactionReceipt,
 )
 from cherrydag.runtime.loop_thread import LoopThread
-from cherrydag.runtime.orders import Nonces, Owner, address_of_owner, sign_order, unsigned_order
+from cherrydag.runtime.orders import Owner, Payer, Terms, address_of_owner
 from cherrydag.runtime.submissions import Phase
 from cherrydag.signing import KeyPair
 from cherrydag.state_proof import ACCOUNTS, StateKey, decode_state_proof, verify_state_proof
-from cherrydag.transaction import Bytes, Kind, Records, as_records, transaction_ids
+from cherrydag.transaction import Bytes, Records, as_records, transaction_ids
 from cherrydag.verify import EpochRules, verify_certificate
 
 _Result = TypeVar("_Result")
@@ -53,7 +53,7 @@ _Result = TypeVar("_Result")
 _WINDOW_PAUSE_S: Final = 0.05
 
 
-class AsyncClient:
+class AsyncClient(Payer[RemoteSubmission]):
     """The verbs on a running event loop. `async with` closes it.
 
     url: of the node's API. genesis_digest: of the chain that it must be; ConfigError from the first call if
@@ -61,12 +61,12 @@ class AsyncClient:
     """
 
     def __init__(self, url: str, *, genesis_digest: bytes | None = None, timeout_s: float = 30.0) -> None:
+        super().__init__()
         self._link = Link(url, timeout_s)
         self._pinned = genesis_digest
         self._genesis: Genesis | None = None
         self._chain: Chain | None = None
         self._network: Network | None = None
-        self._nonces = Nonces()
 
     async def close(self) -> None:
         """Let the connection go. Idempotent."""
@@ -123,85 +123,23 @@ class AsyncClient:
         await submission.hand_in(wait_for_room=wait)
         return submission
 
-    async def transfer(
-        self,
-        key: KeyPair,
-        to: Owner,
-        amount: int,
-        *,
-        fee: int = FEE_MIN,
-        asset: int = NATIVE,
-        nonce: int | None = None,
-        valid_until: int = VALID_FOREVER,
-    ) -> RemoteSubmission:
-        """Sign and hand in one transfer. Raises Rejected, with the cause, if it is not accepted.
+    async def _terms(self) -> Terms:
+        """Never with a fee that a node has named: it may lie."""
+        chain = await self.connect()
+        return Terms(self._of_network(), chain.transaction_key, FEE_MIN)
 
-        nonce: None takes the lowest one that is neither used nor given out by this client; there is a wait
-        if all 64 that may be under way are.
-        """
-        return await self.operate(
-            key,
-            Kind.TRANSFER,
-            asset=asset,
-            amount=amount,
-            recipient=to,
-            fee=fee,
-            nonce=nonce,
-            valid_until=valid_until,
-        )
+    async def _nonce_window(self, address: Address) -> tuple[int, int]:
+        return readings.nonce_window_of(await self._link.call("account", address=self._text(address)))
 
-    async def operate(
-        self,
-        key: KeyPair,
-        kind: int,
-        body: bytes = b"",
-        *,
-        asset: int = NATIVE,
-        amount: int = 0,
-        recipient: Owner = ZERO_ADDRESS,
-        fee: int = FEE_MIN,
-        nonce: int | None = None,
-        valid_until: int = VALID_FOREVER,
-    ) -> RemoteSubmission:
-        """Sign and hand in one operation of a module, as Ledger.operate; the nonce as for transfer."""
-        chain, sender = await self.connect(), address_of(key.public_key)
-        record = unsigned_order(
-            key,
-            kind,
-            body,
-            self._address(recipient),
-            amount=amount,
-            fee=fee,
-            asset=asset,
-            valid_until=valid_until,
-        )
-        taken = await self._take_nonce(sender) if nonce is None else nonce
-        sign_order(key, record, body, taken, chain.transaction_key)
-        try:
-            submission = await self.submit(record, body)
-            if submission.phases[0] == Phase.REFUSED:
-                raise submission.refusal()
-        except (Overloaded, Rejected) as error:
-            if nonce is None:
-                self._nonces.refused(sender, taken, error)
-            raise
-        return submission
-
-    async def _take_nonce(self, address: Address) -> int:
-        while True:
-            form = await self._link.call("account", address=self._text(address))
-            nonce = self._nonces.take(address, int(form["next_nonce"]), int(form["nonce_limit"]))
-            if nonce is not None:
-                return nonce
-            await asyncio.sleep(_WINDOW_PAUSE_S)
+    async def _next_commit(self) -> None:
+        await asyncio.sleep(_WINDOW_PAUSE_S)
 
     # Reads
 
     async def balance(self, owner: Owner, asset: int = NATIVE) -> Amount:
         """As Ledger.balance."""
         await self.connect()
-        form = await self._link.call("balance", address=self._text(owner), asset=asset)
-        return Amount(int(form["balance"]))
+        return readings.balance_of(await self._link.call("balance", address=self._text(owner), asset=asset))
 
     async def account(self, owner: Owner) -> AccountView:
         """As Ledger.account."""
@@ -249,20 +187,16 @@ class AsyncClient:
         genesis = await self.genesis()
         address = self._address(owner)
         form = await self._link.call("account_proof", address=self._text(owner), asset=asset)
-        certificate = readings.certificate_of(form.get("certificate", {}))
+        certificate, encoded = readings.proof_of(form)
         verify_certificate(certificate, EpochRules.of(genesis.chain(), genesis.committee()))
-        try:
-            state = decode_state_proof(bytes.fromhex(form["state_proof"]))
-        except (LookupError, TypeError, ValueError) as error:
-            raise PeerFault("answer", f"state_proof: {error}") from error
+        state = decode_state_proof(encoded)
         key = StateKey(ACCOUNTS, account_key(address, asset))
         value = verify_state_proof(state, key, certificate.checkpoint.state_root)
         return AccountProof(address, asset, readings.line_of_value(value), state, certificate)
 
     async def supply(self, asset: int = NATIVE) -> Supply:
         """As Ledger.supply."""
-        form = await self._link.call("supply", asset=asset)
-        return Supply(int(form["total"]), int(form["fees"]))
+        return readings.supply_of(await self._link.call("supply", asset=asset))
 
     async def bond(self, operator: PublicKey) -> BondState:
         """As Ledger.bond."""
@@ -287,6 +221,28 @@ class AsyncClient:
         await self.connect()
         async for commit in self._link.follow(after):
             yield commit
+
+    # The DAG
+
+    async def vertex(self, digest: bytes | str) -> VertexView | None:
+        """A vertex by its digest, or by the first 16 digits of that or more, as the node has it."""
+        digits = digest.lower() if isinstance(digest, str) else digest.hex()
+        form = await self._link.call("vertex", digest=digits)
+        return None if form is None else vertex_of(form, digits)
+
+    async def validators(self) -> tuple[ValidatorView, ...]:
+        """The validators' part in the DAG, as the node sees it."""
+        return validators_of(await self._link.call("validators"))
+
+    async def dag(self, after: int | None = None) -> AsyncGenerator[DagUpdate, None]:
+        """How the DAG grows behind a cursor, whatever connections break; None: all that the node has kept.
+
+        An update with is_gap says that something is missing before it, since the node does not have it any
+        more. ConnectionError as from `subscribe`.
+        """
+        await self.connect()
+        async for update in self._link.follow_dag(after):
+            yield update
 
     def _of_network(self) -> Network:
         if self._network is None:
@@ -390,7 +346,21 @@ class Client:
 
     def subscribe(self, after: int | None = None) -> Iterator[RemoteCommit]:
         """As AsyncClient.subscribe: blocks for the next commit."""
-        events = self._client.subscribe(after)
+        return self._blocking(self._client.subscribe(after))
+
+    def vertex(self, digest: bytes | str) -> VertexView | None:
+        """As AsyncClient.vertex."""
+        return self._thread.run(self._client.vertex(digest))
+
+    def validators(self) -> tuple[ValidatorView, ...]:
+        """As AsyncClient.validators."""
+        return self._thread.run(self._client.validators())
+
+    def dag(self, after: int | None = None) -> Iterator[DagUpdate]:
+        """As AsyncClient.dag: blocks for the next update."""
+        return self._blocking(self._client.dag(after))
+
+    def _blocking(self, events: AsyncGenerator[_Result, None]) -> Iterator[_Result]:
         try:
             while True:
                 yield self._thread.run(events.__anext__())

@@ -16,10 +16,12 @@ from cherrydag.consensus.timing import Timing
 from cherrydag.errors import ConfigError
 from cherrydag.keystore import NAME as KEY_NAME
 from cherrydag.mempool import MempoolLimits
+from cherrydag.overload import OverloadLimits
 from cherrydag.params import PUBLIC_KEY_BYTES
 from cherrydag.primitives import PublicKey
 from cherrydag.rpc.limits import RpcLimits
 from cherrydag.runtime.checkpointing import TRANSACTIONS
+from cherrydag.runtime.funding import FUNDING_MS
 from cherrydag.storage.values import StoreOptions
 
 if TYPE_CHECKING:
@@ -90,6 +92,7 @@ class ApiConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     origins: Annotated[
         tuple[str, ...], Meta(max_length=64, description="Web pages that may use it: https://NAME[:PORT]")
     ] = ()
+    explorer: Annotated[bool, Meta(description="Whether a browser at its address gets the explorer")] = True
     limits: RpcLimits = field(default_factory=RpcLimits)
 
 
@@ -105,12 +108,38 @@ class LedgerConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     """Execution and checkpoints."""
 
     verify_threads: Annotated[
-        int, Meta(ge=0, le=256, description="Native workers; 0: one less than there are cores, two at least")
+        int, Meta(ge=0, le=256, description="Native workers; 0: one less than there are cores, one at least")
     ] = 0
     checkpoint_transactions: Annotated[
         int,
         Meta(ge=1000, description="Between two checkpoints on disk; a restart replays as many at most"),
     ] = TRANSACTIONS
+
+
+_OVERLOAD: Final = OverloadLimits()
+
+
+class OverloadConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What is admitted while more comes in than becomes final, or than is paid for."""
+
+    vertex_ms: Annotated[
+        int,
+        Meta(
+            ge=10,
+            le=10_000,
+            description="How much of what becomes final in a time a vertex of ours may carry",
+        ),
+    ] = _OVERLOAD.vertex_ms
+    wait_ms: Annotated[
+        int, Meta(ge=10, le=60_000, description="How long what is admitted may wait for its vertex")
+    ] = _OVERLOAD.wait_ms
+    patience_ms: Annotated[
+        int, Meta(ge=1, le=60_000, description="How long more than that may wait before any is refused")
+    ] = _OVERLOAD.patience_ms
+    funding_ms: Annotated[
+        int,
+        Meta(ge=0, le=60_000, description="How long what nobody can pay for yet waits for its funds"),
+    ] = FUNDING_MS
 
 
 class LogConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -159,6 +188,7 @@ class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     ledger: LedgerConfig = field(default_factory=LedgerConfig)
     mempool: MempoolLimits = field(default_factory=MempoolLimits)
     store: StoreOptions = field(default_factory=StoreOptions)
+    overload: OverloadConfig = field(default_factory=OverloadConfig)
     log: LogConfig = field(default_factory=LogConfig)
     timing: TimingConfig = field(default_factory=TimingConfig)
 
@@ -300,6 +330,11 @@ def _check_values(config: Config) -> None:
         raise ConfigError(
             f"store.map_bytes: expected at most store.map_bytes_max, {store.map_bytes_max}, "
             f"got {store.map_bytes}"
+        )
+    if config.overload.wait_ms < config.overload.vertex_ms:
+        raise ConfigError(
+            f"overload.wait_ms: expected at least overload.vertex_ms, {config.overload.vertex_ms}, "
+            f"got {config.overload.wait_ms}"
         )
     if timing.min_round_delay_ms > timing.idle_round_delay_ms:
         raise ConfigError(

@@ -17,33 +17,19 @@ import time
 import traceback
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import Any, Final, NamedTuple
 
 from cherrydag import __version__
-from cherrydag.config import (
-    Config,
-    files_needed,
-    listen_of,
-    node_of,
-    own_validator,
-    peers_listen,
-    place_of,
-)
-from cherrydag.consensus.timing import Timing
+from cherrydag.daemon_options import DaemonOptions
 from cherrydag.errors import ConfigError, StorageError
-from cherrydag.logs import EventLog
-from cherrydag.net.addresses import Place
-from cherrydag.net.admission import AdmissionLimits
-from cherrydag.net.discovery import Seed
-from cherrydag.net.peer_record import FLAG_OPERATOR
-from cherrydag.net.transport import TransportLimits
-from cherrydag.primitives import Amount
-from cherrydag.rpc.backend import Faucet
+from cherrydag.logs import EventLog, is_level_requested
 from cherrydag.rpc.health import readiness
-from cherrydag.rpc.server import RpcOptions, RpcServer
+from cherrydag.rpc.server import RpcServer
+from cherrydag.runtime.backup_request import BackupDesk
 from cherrydag.runtime.clock import Clock
 from cherrydag.runtime.evidence import DIVERGED
+from cherrydag.runtime.freeze import Freeze
 from cherrydag.runtime.home import Home
 from cherrydag.runtime.marks import (
     RunInfo,
@@ -56,9 +42,7 @@ from cherrydag.runtime.marks import (
     remove_run_info,
     write_run_info,
 )
-from cherrydag.runtime.node_runner import NetworkOptions, RunningNode, start_node
-from cherrydag.runtime.opening import Freeze, LedgerOptions
-from cherrydag.runtime.service import ServiceLimits
+from cherrydag.runtime.node_runner import RunningNode, start_node
 from cherrydag.signing import KeyPair
 from cherrydag.watch import Sample, Watch
 
@@ -70,56 +54,6 @@ LOOK_S: Final = 1.0
 
 _DRAIN_STEP_S: Final = 0.02
 _REPLAY_TOLD_S: Final = 2.0
-
-
-@dataclass(frozen=True, slots=True)
-class DaemonOptions:
-    """What a node's process runs. api: None for a node without one. drain_ms: how long a stop waits for what
-    was accepted. files: descriptors that it may need."""
-
-    network: NetworkOptions = field(default_factory=NetworkOptions)
-    ledger: LedgerOptions = field(default_factory=LedgerOptions)
-    api: RpcOptions | None = field(default_factory=RpcOptions)
-    drain_ms: int = 5000
-    files: int = 0
-
-
-def options_of(config: Config, home: Home, key: KeyPair) -> DaemonOptions:
-    """A configuration, which has been checked, as the parts take it. ConfigError for what they cannot do."""
-    peers, ledger, api = config.peers, config.ledger, config.api
-    listen = peers_listen(config, own_validator(home.genesis, key.public_key))
-    network = NetworkOptions(
-        listen,
-        dict(node_of("peers.known", text) for text in peers.known),
-        TransportLimits(admission=AdmissionLimits(others_max=peers.others_max)),
-        [
-            Seed(public_key, Place(*place))
-            for public_key, place in (node_of("peers.seeds", text) for text in peers.seeds)
-        ],
-        [place_of("peers.advertise", peers.advertise)] if peers.advertise else [],
-        flags=FLAG_OPERATOR if config.node.role == "operator" else 0,
-    )
-    timing = {name: getattr(config.timing, name) for name in config.timing.__struct_fields__}
-    ledger_options = LedgerOptions(
-        ledger.verify_threads,
-        ledger.checkpoint_transactions,
-        config.mempool,
-        config.store,
-        Timing(**timing),
-        ServiceLimits(fee_min=config.mempool.fee_min),
-        signs=config.node.role in ("auto", "validator"),
-        issues=config.node.role == "operator",
-    )
-    api_listen = listen_of("api.listen", api.listen)
-    faucet = None
-    if config.faucet.key:
-        giver = home.key(config.faucet.key)
-        faucet = Faucet(giver, Amount(config.faucet.amount), config.faucet.pause_s)
-    served = (
-        None if api_listen is None else RpcOptions(api_listen, api.hosts, api.origins, faucet, api.limits)
-    )
-    files = files_needed(config, len(home.genesis.validators))
-    return DaemonOptions(network, ledger_options, served, config.node.drain_ms, files)
 
 
 class Listening(NamedTuple):
@@ -153,11 +87,13 @@ class Daemon:
         self._stop = asyncio.Event()
         self._hurry = asyncio.Event()
         self._told_s = 0.0
+        self._backups = BackupDesk(home.folder)
 
     async def run(self, *, leaves_safe_mode: bool = False, clears_divergence: bool = False) -> None:
         """Run until SIGINT, SIGTERM or SIGHUP; a second one shortens the drain. Raises what stopped it."""
         mark = RunMark(self._home.folder, self._clock.wall_ms())
         try:
+            self._backups.forget()
             self._listen_to_signals()
             _allow_files(self._options.files)
             self._log("start", version=__version__, folder=self._home.folder, process=os.getpid())
@@ -212,12 +148,20 @@ class Daemon:
             if signal.getsignal(number) is not signal.SIG_IGN:  # as nohup leaves it
                 loop.add_signal_handler(number, self._on_stop)
         loop.add_signal_handler(signal.SIGUSR1, self._log.cycle_level)
-        loop.add_signal_handler(signal.SIGUSR2, self._reload_level)
+        loop.add_signal_handler(signal.SIGUSR2, self._on_request)
 
     def _on_stop(self) -> None:
         if self._stop.is_set():
             self._hurry.set()
         self._stop.set()
+
+    def _on_request(self) -> None:
+        """Who owns the folder wants something: a backup, another level of the log, or both."""
+        target = self._backups.take()
+        if target is not None:
+            self._log("backup", target=target)
+        if target is None or is_level_requested(self._home.folder):
+            self._reload_level()
 
     def _reload_level(self) -> None:
         if self._level is None:
@@ -250,6 +194,7 @@ class Daemon:
             if self._options.api is not None:
                 server = RpcServer(node.ledger, node, self._options.api)
                 await server.start()
+            self._backups.open(node.ledger.backup)
             self._tell_ready(node, server)
             await self._serve(node, mark)
             if self._stop.is_set():
@@ -259,6 +204,7 @@ class Daemon:
             if server is not None:
                 await server.close()
             await node.close()
+            await self._backups.close()
         return not self._stop.is_set()
 
     async def _open(self, freeze: Freeze | None) -> RunningNode:

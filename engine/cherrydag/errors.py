@@ -5,6 +5,8 @@ each with a stable code; Overloaded asks to come back later. Every message names
 that was hit.
 """
 
+import errno
+
 
 class CherrydagError(Exception):
     """Base of every error that this package raises on purpose."""
@@ -16,6 +18,15 @@ class ShapeError(CherrydagError, ValueError):
 
 class StorageError(CherrydagError):
     """The database cannot be trusted or cannot be written: fatal. The message names what, where and why."""
+
+
+class NoRoom(StorageError):  # noqa: N818 - the field's word
+    """The disk is full, or the quota is used up. Nothing is broken: once there is room, the same succeeds."""
+
+
+def write_error(code: int | None, message: str) -> StorageError:
+    """What to raise for a refused write. code: of the system (errno)."""
+    return NoRoom(message) if code in (errno.ENOSPC, errno.EDQUOT) else StorageError(message)
 
 
 class InUse(StorageError):  # noqa: N818 - the field's word

@@ -1,17 +1,27 @@
 """The log of a node: one event a line on stderr, as JSON, or as text for a terminal.
 
 What peers say is in it, so nothing in a line can break the line, steer a terminal or turn its direction; and
-no event can fill a disk: of each name so many lines are written in a time, and the others counted.
+no event can fill a disk: of each name so many lines are written in a time, and the others counted. The last
+lines are kept in the node's folder, too, for a support bundle.
+
+Who may write in that folder and signal the process sets the level while the node runs: a request lies in the
+folder, and SIGUSR2 says that it is there. So the kernel decides who is an operator, and nothing listens.
 """
 
 import logging
+import os
 from collections.abc import Callable, MutableMapping, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any, Final, TextIO
 
 import orjson
 import structlog
 from structlog.types import EventDict, Processor
+
+from cherrydag.errors import ConfigError, StorageError
+from cherrydag.storage.private_file import FILE_MODE, folder_to_oneself, read_private, write_private
 
 LEVELS: Final = ("debug", "info", "warning", "error")
 
@@ -40,13 +50,14 @@ EVENTS: Final = {
     "diverged": "error",
     "divergence_cleared": "warning",
     "equivocation": "warning",
-    "evidence_kept": "warning",  # of an equivocation: the file that `cherrydag slash` hands in
+    "evidence_kept": "warning",  # of an equivocation: a file that `cherrydag evidence` shows
     "evidence_not_kept": "warning",
     "clock_step": "warning",
     "library": "warning",  # what a library says through Python's own logging
     "loop_error": "error",  # a callback has failed that nobody waits for
     "failed": "error",  # the host has stopped by itself
     "log_level": "info",
+    "backup": "info",  # asked for by who owns the folder
     "suppressed": "warning",  # lines of an event that were not written
     "drain": "info",
     "stop": "info",
@@ -66,6 +77,7 @@ class EventLog:
     """runtime.events.Tell, onto a stream.
 
     rate: lines of one event in WINDOW_MS. name: of the node, '' for none. clock: milliseconds, never steps.
+    recent: who keeps the last lines.
     """
 
     def __init__(
@@ -77,6 +89,7 @@ class EventLog:
         as_json: bool = True,
         rate: int = 20,
         name: str = "",
+        recent: "RecentLines | None" = None,
     ) -> None:
         self.level = level
         self._stream = stream
@@ -85,7 +98,8 @@ class EventLog:
         self._windows: dict[str, _Window] = {}
         named = {"node": name} if name else {}
         processors: Sequence[Processor] = (_plain_facts, _timestamp, _json if as_json else _text)
-        self._logger = structlog.wrap_logger(_Lines(stream), processors, structlog.BoundLogger).bind(**named)
+        lines = _Lines(stream, recent)
+        self._logger = structlog.wrap_logger(lines, processors, structlog.BoundLogger).bind(**named)
 
     def __call__(self, event: str, **facts: object) -> None:
         """Something has happened."""
@@ -163,15 +177,102 @@ class _Window:
 class _Lines:
     """A logger of structlog: a line for each event. A stream that takes nothing stops no node."""
 
-    def __init__(self, stream: TextIO) -> None:
+    def __init__(self, stream: TextIO, recent: "RecentLines | None") -> None:
         self._stream = stream
+        self._recent = recent
 
     def msg(self, line: str) -> None:
+        if self._recent is not None:
+            self._recent.keep(line)
         try:
             self._stream.write(f"{line}\n")
             self._stream.flush()
         except (OSError, ValueError):
             return
+
+
+# The last lines
+
+
+RECENT: Final = "recent.log"
+RECENT_OLD: Final = "recent.log.old"
+RECENT_BYTES: Final = 1 << 20
+"""One file of the two is at most so large, but for the line that makes it full."""
+
+
+class RecentLines:
+    """The last lines, in two private files of a node's folder that take turns. It stops no node either."""
+
+    def __init__(self, folder: Path, bytes_max: int = RECENT_BYTES) -> None:
+        self._folder = folder
+        self._bytes_max = bytes_max
+        self._descriptor = -1
+        self._size = 0
+
+    def keep(self, line: str) -> None:
+        """One more."""
+        with suppress(OSError):
+            if self._descriptor < 0:
+                self._open()
+            self._size += os.write(self._descriptor, f"{line}\n".encode(errors="backslashreplace"))
+            if self._size >= self._bytes_max:
+                self.close()
+                (self._folder / RECENT).rename(self._folder / RECENT_OLD)
+
+    def close(self) -> None:
+        """Until the next line."""
+        if self._descriptor >= 0:
+            os.close(self._descriptor)
+            self._descriptor = -1
+
+    def _open(self) -> None:
+        flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW
+        self._descriptor = os.open(self._folder / RECENT, flags, FILE_MODE)
+        self._size = os.fstat(self._descriptor).st_size
+
+
+# The level while the node runs
+
+
+LEVEL_REQUEST: Final = "log-level"
+CONFIGURED: Final = "configured"
+"""What asks for the level that the configuration has now."""
+
+_REQUEST_BYTES_MAX: Final = 64
+
+
+def request_level(folder: Path, level: str) -> None:
+    """Ask for one of LEVELS, or CONFIGURED; SIGUSR2 to the process comes next. StorageError if it cannot be
+    written."""
+    with folder_to_oneself(folder):
+        write_private(folder / LEVEL_REQUEST, f"{level}\n".encode())
+
+
+def is_level_requested(folder: Path) -> bool:
+    """Whether the node has not taken the request yet."""
+    return (folder / LEVEL_REQUEST).exists()
+
+
+def forget_request(folder: Path) -> None:
+    """A process begins: what was asked of the one before is over."""
+    (folder / LEVEL_REQUEST).unlink(missing_ok=True)
+
+
+def take_request(folder: Path) -> str | None:
+    """The level that is asked for, once; None if none is, or CONFIGURED. ConfigError if it is no level, or if
+    others could have written it."""
+    path = folder / LEVEL_REQUEST
+    try:
+        text = read_private(path, _REQUEST_BYTES_MAX).decode("ascii", "replace").strip()
+    except FileNotFoundError:
+        return None
+    except StorageError as error:
+        raise ConfigError(str(error)) from error
+    finally:
+        path.unlink(missing_ok=True)
+    if text not in (*LEVELS, CONFIGURED):
+        raise ConfigError(f"{path}: expected one of {', '.join(LEVELS)}")
+    return None if text == CONFIGURED else text
 
 
 # Processors

@@ -20,9 +20,8 @@ from cherrydag.errors import PeerFault
 from cherrydag.gossip.backlog import Backlog
 from cherrydag.gossip.commit_sync import CommitSync
 from cherrydag.gossip.effects import Penalise, Send, Verify
-from cherrydag.gossip.faults import SyncFault
 from cherrydag.gossip.fetcher import Fetcher, FetchLimits
-from cherrydag.gossip.jobs import Jobs
+from cherrydag.gossip.jobs import Job, Jobs
 from cherrydag.gossip.messages import (
     Announce,
     Commits,
@@ -36,10 +35,11 @@ from cherrydag.gossip.messages import (
     Push,
     Vertices,
 )
+from cherrydag.gossip.newest_asked import NewestAsked
 from cherrydag.gossip.server import Server
 from cherrydag.gossip.spread import SpreadLimits
 from cherrydag.gossip.spreading import Spreading, unsent_left_out
-from cherrydag.params import COMMITTEE_MAX, PEER_OTHERS, PEER_SELF
+from cherrydag.params import PEER_SELF
 from cherrydag.primitives import Digest, Peer, PublicKey, TimestampMs, ValidatorIndex
 from cherrydag.refs import AnyRef, round_of
 from cherrydag.verify import EpochRules, VertexFault
@@ -50,9 +50,6 @@ NodeEffect: TypeAlias = Effect | Send | Verify | Penalise
 RECHECK_MS = 2000
 """While something is parked, this often it is made sure that what it waits for is wanted: a flood may have
 pushed that out of the fetcher's table."""
-
-_ASKED_MAX = 16 * COMMITTEE_MAX
-"""Questions for our newest vertex that may still be answered: slow links answer after the next one."""
 
 DEFAULT_FETCH = FetchLimits()
 
@@ -107,7 +104,7 @@ class Node:
         self._connected: dict[Peer, None] = {}
         self._jobs = Jobs(numbers, config.jobs_max)
         self._effects: list[NodeEffect] = []
-        self._asked: dict[int, Peer] = {}
+        self._newest_asked = NewestAsked(config.me, numbers)
         self._seen_index = 0
         self._backlog = Backlog()
         self._recheck_ms: TimestampMs | None = None
@@ -124,7 +121,7 @@ class Node:
         sync = self.commit_sync
         return (
             self.fetcher.expects(peer, number)
-            or self._asked.get(number) == peer
+            or self._newest_asked.expects(peer, number)
             or (sync is not None and sync.expects(peer, number))
         )
 
@@ -147,14 +144,14 @@ class Node:
         self._connected[peer] = None
         self.spreading.connected(peer)
         if not self.engine.is_recovered:
-            self._ask_newest([peer])
+            self._effects += self._newest_asked.ask([peer])
         self._set_peers(now_ms)
         return self._take(now_ms)
 
     def on_disconnected(self, peer: Peer, now_ms: TimestampMs) -> list[NodeEffect]:
         """A peer is gone."""
         self._connected.pop(peer, None)
-        self._asked = {number: asked for number, asked in self._asked.items() if asked != peer}
+        self._newest_asked.gone(peer)
         self.fetcher.gone(peer, now_ms)
         self.spreading.gone(peer)
         self._set_peers(now_ms)
@@ -175,15 +172,10 @@ class Node:
         self, job: int, faults: Sequence[VertexFault | None], now_ms: TimestampMs
     ) -> list[NodeEffect]:
         """The verdicts on a job's vertices, in order."""
-        peer, message, vertices = self._jobs.close(job)
-        good = []
-        for vertex, fault in zip(vertices, faults, strict=True):
-            if fault is None:
-                good.append(vertex)
-                continue
-            if fault is not VertexFault.PAYLOAD_ROOT:
-                self.fetcher.arrived(vertex.digest)
-            self._effects.append(Penalise(peer, fault, f"vertex {vertex.digest.hex()}"))
+        peer, message, vertices = closed = self._jobs.close(job)
+        pairs = list(zip(vertices, faults, strict=True))
+        wanted = [one for vertex, fault in pairs for one in self._settle(closed, vertex, fault, now_ms)]
+        good = [vertex for vertex, fault in pairs if fault is None]
         if isinstance(message, Commits):
             if self.commit_sync is not None:
                 self.commit_sync.on_votes_verified(message.number, len(good) == len(vertices), now_ms)
@@ -192,10 +184,31 @@ class Node:
             own = [vertex for vertex in good if isinstance(vertex, ValidatorVertex)]
             self._enter(own, self.engine.on_newest(own, peer, now_ms), now_ms)
         else:
-            if isinstance(message, Push) and good:
-                self._effects += self.spreading.pushed(peer, message.vertex, now_ms)
             self._enter(good, self.engine.on_vertices(good, peer, now_ms), now_ms)
+        for source, ref in wanted:
+            if not self.spreading.has(ref):
+                self._want([ref], source, now_ms)
         return self._take(now_ms)
+
+    def _settle(
+        self, job: Job, vertex: Vertex, fault: VertexFault | None, now_ms: TimestampMs
+    ) -> Sequence[tuple[Peer, AnyRef]]:
+        """The verdict on a vertex goes for its copies too; who still wants it, should it not be here then."""
+        copies, wanted = self._jobs.settle(job, vertex)
+        senders = [job, *copies]
+        if fault is VertexFault.PAYLOAD_ROOT:  # but for this one: another copy may be whole
+            senders = [job]
+            for copy in copies:
+                self._verify(*copy)
+        elif fault is not None:
+            self.fetcher.arrived(vertex.digest)
+            wanted = ()
+        for sender in senders:
+            if fault is not None:
+                self._effects.append(Penalise(sender.peer, fault, f"vertex {vertex.digest.hex()}"))
+            elif isinstance(sender.message, Push):
+                self._effects += self.spreading.pushed(sender.peer, vertex, now_ms)
+        return wanted
 
     def on_persisted(self, ticket: Ticket, now_ms: TimestampMs) -> list[NodeEffect]:
         """All writes up to this ticket are durable."""
@@ -221,7 +234,7 @@ class Node:
         if self._recheck_ms is not None and now_ms >= self._recheck_ms:
             self._recheck_ms = None
             for source, refs in self.engine.acceptance.unknown_parents():
-                self.fetcher.want(refs, source, now_ms)
+                self._want(refs, source, now_ms)
         return self._take(now_ms)
 
     def submit_vertex(self, vertex: OperatorVertex, now_ms: TimestampMs) -> list[NodeEffect]:
@@ -278,21 +291,15 @@ class Node:
             self._verify(peer, message, (vertex,))
 
     def _on_newest(self, peer: Peer, message: Newest, now_ms: TimestampMs) -> None:
-        if self._asked.get(message.number) != peer or message.author != self._me:
-            raise PeerFault(
-                SyncFault.UNSOLICITED, f"number: peer {peer} was not asked under {message.number}"
-            )
-        del self._asked[message.number]
-        if any(vertex.author != self._me for vertex in message.vertices):
-            raise PeerFault(SyncFault.NOT_ASKED, "vertices: one is of another author than asked for")
+        self._newest_asked.on_newest(peer, message)
         if message.vertices:
             self._verify(peer, message, message.vertices)
         else:
             self._route(self.engine.on_newest((), peer, now_ms), now_ms)
 
     def _verify(self, peer: Peer, message: Message, vertices: Sequence[Vertex]) -> None:
-        if vertices:
-            self._effects.append(self._jobs.open(peer, message, vertices))
+        if (verify := self._jobs.open(peer, message, vertices)) is not None:
+            self._effects.append(verify)
 
     # Between the parts
 
@@ -323,9 +330,9 @@ class Node:
     def _route(self, effects: Sequence[Effect], now_ms: TimestampMs) -> None:
         for effect in effects:
             if isinstance(effect, Fetch):
-                self.fetcher.want(effect.refs, effect.source, now_ms)
+                self._want(effect.refs, effect.source, now_ms)
             elif isinstance(effect, AskNewest):
-                self._ask_newest(self._connected)
+                self._effects += self._newest_asked.ask(self._connected)
             elif isinstance(effect, Broadcast | Entered | Relay):
                 if self.spreading.is_for_host(effect):
                     self._effects.append(effect)
@@ -333,15 +340,9 @@ class Node:
             else:
                 self._effects.append(effect)
 
-    def _ask_newest(self, peers: Iterable[Peer]) -> None:
-        """Ask validators for our own newest vertex."""
-        for peer in peers:
-            if peer < PEER_OTHERS and self._me is not None:
-                number = next(self._numbers)
-                self._asked[number] = peer
-                if len(self._asked) > _ASKED_MAX:
-                    del self._asked[next(iter(self._asked))]
-                self._effects.append(Send(peer, GetNewest(number, self._me)))
+    def _want(self, refs: Iterable[AnyRef], source: Peer, now_ms: TimestampMs) -> None:
+        """Fetch what is not under verification already."""
+        self.fetcher.want(self._jobs.not_under_way(refs, source), source, now_ms)
 
     def _find(self, ref: AnyRef) -> Vertex | None:
         """A vertex that is here and verified."""
@@ -395,6 +396,4 @@ class Node:
 
 
 def _earlier(one_ms: int | None, other_ms: int | None) -> int | None:
-    if one_ms is None or other_ms is None:
-        return other_ms if one_ms is None else one_ms
-    return min(one_ms, other_ms)
+    return min((ms for ms in (one_ms, other_ms) if ms is not None), default=None)

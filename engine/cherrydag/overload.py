@@ -117,6 +117,10 @@ class OverloadControl:
                 self.rate = rate
         samples.append((now_ms, drained))
 
+    def wait_ms(self, waiting: int) -> int | None:
+        """How long it takes to drain what waits now; None where nothing is known of the drain."""
+        return waiting * 1000 // self.rate if self.rate else None if waiting else 0
+
     def retry_after_ms(self, now_ms: TimestampMs, waiting: int) -> int:
         """When to come back, if nothing may join what waits now; 0: it may.
 

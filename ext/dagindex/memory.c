@@ -2,11 +2,10 @@
  * begin at cache lines, and large arrays lie on huge pages where the system has them. */
 #include "dagindex/index.h"
 
-#include <sys/mman.h>
+#include "base/pages.h"
 
 #define ROOM_FIRST 64u
 #define CACHE_LINE ((size_t)64)
-#define HUGE_PAGE ((size_t)2 << 20)
 
 static bool config_holds(const cd_dag_config *config) {
     uint32_t rounds = config->rounds_max;
@@ -96,12 +95,10 @@ uint32_t cd_dag_new_mark(cd_dag *dag) {
 
 /* The rest of the last page is not counted in the stats. */
 static void *allocate(size_t bytes) {
-    const size_t unit = bytes >= HUGE_PAGE ? HUGE_PAGE : CACHE_LINE;
+    const size_t unit = bytes >= CD_HUGE_BYTES ? CD_HUGE_BYTES : CACHE_LINE;
     const size_t whole = (bytes + unit - 1) / unit * unit;
     void *array = aligned_alloc(unit, whole);
-#ifdef MADV_HUGEPAGE
-    if (array != NULL && unit == HUGE_PAGE) (void)madvise(array, whole, MADV_HUGEPAGE);
-#endif
+    if (array != NULL && unit == CD_HUGE_BYTES) cd_advise_huge(array, whole);
     return array;
 }
 

@@ -54,7 +54,7 @@ CD_INLINE size_t segments_used(const cd_ledger *ledger) {
 void cd_ledger_free(cd_ledger *ledger) {
     if (ledger == NULL) return;
     cd_ledger_snapshot_end(ledger);
-    for (size_t i = 0; i < segments_used(ledger); i++) free(ledger->segments[i]);
+    for (size_t i = 0; i < segments_used(ledger); i += CD_PAGE_SEGMENTS) free(ledger->segments[i]);
     if (ledger->shards != NULL)
         for (size_t i = 0; i < (size_t)1 << ledger->shard_bits; i++) free(ledger->shards[i].slots);
     void *parts[] = {ledger->segments, ledger->vacant, ledger->shards,
@@ -65,13 +65,13 @@ void cd_ledger_free(cd_ledger *ledger) {
 cd_status cd_ledger_get_stats(const cd_ledger *ledger, cd_ledger_stats *stats) {
     CD_ARG_CHECK(ledger != NULL && stats != NULL);
     const size_t buckets = (size_t)1 << ledger->depth;
+    const size_t pages = (segments_used(ledger) + CD_PAGE_SEGMENTS - 1) / CD_PAGE_SEGMENTS;
     stats->lines = ledger->lines;
     stats->dirty_buckets = ledger->dirty_count;
     stats->fees[0] = (uint64_t)ledger->fees;
     stats->fees[1] = (uint64_t)(ledger->fees >> 64);
     stats->bytes = sizeof *ledger + segments_max(ledger) * sizeof(*ledger->segments) +
-                   segments_used(ledger) * CD_SEGMENT_BYTES +
-                   vacant_words(ledger) * sizeof *ledger->vacant +
+                   pages * CD_HUGE_BYTES + vacant_words(ledger) * sizeof *ledger->vacant +
                    ((size_t)1 << ledger->shard_bits) * sizeof *ledger->shards +
                    ledger->slots * sizeof(cd_slot) + buckets * sizeof *ledger->heads +
                    dirty_words(ledger) * sizeof *ledger->dirty +
@@ -126,6 +126,18 @@ void cd_keys_prepare(const cd_ledger *ledger, const uint8_t *keys, size_t stride
     fetch_lines(ledger, n - before, out + before);
 }
 
+/* The segments of one more page. It is made huge once it is full: before, a transfer would wait for it
+ * to be zeroed. */
+static bool add_page(cd_ledger *ledger) {
+    const size_t first = segments_used(ledger);
+    uint8_t *page = aligned_alloc(CD_HUGE_BYTES, CD_HUGE_BYTES);
+    if (page == NULL) return false;
+    if (first != 0) cd_advise_huge(ledger->segments[first - CD_PAGE_SEGMENTS], CD_HUGE_BYTES);
+    for (size_t i = 0; i < CD_PAGE_SEGMENTS && first + i < segments_max(ledger); i++)
+        ledger->segments[first + i] = (cd_ledger_line *)(page + i * CD_SEGMENT_BYTES);
+    return true;
+}
+
 /* A place for one more line; the index has room for it already. */
 static cd_status take_place(cd_ledger *ledger, uint32_t *place) {
     if (ledger->free != 0) {
@@ -135,11 +147,8 @@ static cd_status take_place(cd_ledger *ledger, uint32_t *place) {
         return CD_OK;
     }
     if (ledger->used == ledger->lines_max) return CD_ERR_FULL;
-    if (ledger->used % CD_SEGMENT_LINES == 0) {
-        cd_ledger_line *segment = aligned_alloc(sizeof(cd_ledger_line), CD_SEGMENT_BYTES);
-        if (segment == NULL) return CD_ERR_MEMORY;
-        ledger->segments[ledger->used / CD_SEGMENT_LINES] = segment;
-    }
+    if (ledger->used % (CD_PAGE_SEGMENTS * CD_SEGMENT_LINES) == 0 && !add_page(ledger))
+        return CD_ERR_MEMORY;
     *place = ++ledger->used;
     return CD_OK;
 }

@@ -2,6 +2,7 @@
 #ifndef CD_LEDGER_TABLE_H
 #define CD_LEDGER_TABLE_H
 
+#include "base/pages.h"
 #include "digest/digest.h"
 #include "ledger/ledger.h"
 
@@ -14,11 +15,12 @@
 
 typedef unsigned __int128 cd_u128;
 
-/* Small segments, since the first touch of new memory is what a growing batch pays most for. Place 0
- * stands for no line, so places are numbered from 1. */
+/* Lines are reached by segments, which huge pages hold several of. Place 0 stands for no line, so
+ * places are numbered from 1. */
 #define CD_SEGMENT_BITS 12
 #define CD_SEGMENT_LINES (1u << CD_SEGMENT_BITS)
 #define CD_SEGMENT_BYTES (CD_SEGMENT_LINES * sizeof(cd_ledger_line))
+#define CD_PAGE_SEGMENTS (CD_HUGE_BYTES / CD_SEGMENT_BYTES)
 
 _Static_assert(sizeof(cd_ledger_line) == 64, "a line is a cache line");
 

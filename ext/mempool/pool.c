@@ -2,10 +2,9 @@
  * has them if that is asked for. */
 #include "mempool/pool.h"
 
-#include <sys/mman.h>
+#include "base/pages.h"
 
 #define PAGE_BYTES ((size_t)4096)
-#define HUGE_BYTES ((size_t)1 << 21)
 #define HEAP_SHIFT 3 /* so that its second begins a line */
 
 static void touch(volatile uint8_t *array, size_t size) {
@@ -16,16 +15,14 @@ static void touch(volatile uint8_t *array, size_t size) {
 /* Zeroed, and at a line; CD_ARRAYS of them, which cd_mempool_free frees. */
 static void *reserve(cd_mempool *pool, size_t count, size_t width) {
     const size_t size = count * width;
-    const bool is_huge = pool->config.prefault && size >= HUGE_BYTES;
-    const size_t align = is_huge ? HUGE_BYTES : CD_LINE;
+    const bool is_huge = pool->config.prefault && size >= CD_HUGE_BYTES;
+    const size_t align = is_huge ? CD_HUGE_BYTES : CD_LINE;
     uint8_t *array = calloc(1, size + align);
     pool->arrays[pool->array_count++] = array;
     pool->stats.memory_bytes += size;
     if (array == NULL) return NULL;
     array += -(uintptr_t)array & (align - 1);
-#ifdef MADV_HUGEPAGE
-    if (is_huge) (void)madvise(array, size & ~(PAGE_BYTES - 1), MADV_HUGEPAGE);
-#endif
+    if (is_huge) cd_advise_huge(array, size);
     if (pool->config.prefault) touch(array, size);
     return array;
 }

@@ -11,7 +11,7 @@ from libc.stdlib cimport free, malloc
 from libc.string cimport memcpy
 
 from cherrydag._native import digest
-from cherrydag.errors import StorageError
+from cherrydag.errors import StorageError, write_error
 
 include "base/buffers.pxi"
 
@@ -85,7 +85,7 @@ cdef int check(int code, str what) except -1:
         raise MemoryError(what)
     if code == CD_ERR_ARGUMENT or code == CD_RUN_DUPLICATE:
         raise ShapeError(f"{what}: {cd_run_message(code).decode()}")
-    raise StorageError(f"{what}: {cd_run_message(code).decode()}")
+    raise write_error(code, f"{what}: {cd_run_message(code).decode()}")
 
 
 cdef int set_seal(cd_run_seal *seal, bytes key) except -1:
@@ -241,7 +241,7 @@ cdef class Sources:
         try:
             descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
         except OSError as error:
-            raise StorageError(f"{path}: {error.strerror}") from error
+            raise write_error(error.errno, f"{path}: {error.strerror}") from error
         try:
             with nogil:
                 code = cd_run_write(descriptor, &seal, self.sources, self.n, &fault)

@@ -2,12 +2,14 @@
 #include <stdbool.h>
 #include <stdlib.h>
 
+#include "base/pages.h"
 #include "digest/digest.h"
 #include "statetree/statetree.h"
 
 #define NODE_BYTES CD_STATETREE_DIGEST_BYTES
 #define PAIR_BYTES (2 * NODE_BYTES)
-#define LINE_BYTES 64
+#define PAGE_BYTES 4096
+#define TOUCHES 2      /* a page, on average */
 #define BLOCK_NODES 64 /* gathered at a time: whole groups of lanes, and near in the cache */
 #define AHEAD 32       /* how many nodes before its turn a node is fetched */
 
@@ -20,7 +22,8 @@ struct cd_statetree {
     uint8_t empty[CD_STATETREE_DEPTH_MAX + 1]
                  [NODE_BYTES]; /* a node of each level, the top's first */
     uint8_t *block;
-    uint8_t *nodes; /* in the block, at a line */
+    uint8_t *nodes; /* in the block, at a huge page */
+    size_t touches; /* leaves set, as long as they are counted */
 };
 
 /* Hash n pairs that lie one after another. The arguments cannot be wrong, so neither can this. */
@@ -36,6 +39,8 @@ static uint8_t *node_at(const cd_statetree *tree, size_t place) {
 }
 
 static size_t bucket_count(const cd_statetree *tree) { return (size_t)1 << tree->depth; }
+
+static size_t nodes_size(const cd_statetree *tree) { return 2 * bucket_count(tree) * NODE_BYTES; }
 
 /* From a digest to what is kept of it, or back. */
 CD_INLINE void mask(uint8_t *to, const uint8_t *from, const uint8_t *empty) {
@@ -77,12 +82,13 @@ cd_status cd_statetree_open(const cd_statetree_config *config, cd_statetree **ou
     tree->depth = config->depth;
     cd_digest_key_keyed(&tree->node_key, config->node_key);
     cd_digest_key_keyed(&tree->root_key, config->root_key);
-    tree->block = calloc(1, 2 * bucket_count(tree) * NODE_BYTES + LINE_BYTES);
+    tree->block = calloc(1, nodes_size(tree) + CD_HUGE_BYTES);
     if (!tree->block) {
         free(tree);
         return CD_ERR_MEMORY;
     }
-    tree->nodes = tree->block + (-(uintptr_t)tree->block & (LINE_BYTES - 1));
+    tree->nodes = tree->block + (-(uintptr_t)tree->block & (CD_HUGE_BYTES - 1));
+    tree->touches = 0;
     uint8_t pair[PAIR_BYTES];
     memcpy(pair, config->empty_leaf, NODE_BYTES);
     for (uint32_t level = tree->depth + 1; level-- > 0;) {
@@ -98,6 +104,15 @@ void cd_statetree_free(cd_statetree *tree) {
     if (!tree) return;
     free(tree->block);
     free(tree);
+}
+
+/* After n leaves have changed. Huge pages are asked for once nearly all small ones are touched: before,
+ * one update would wait for tens of megabytes to be zeroed, and a small state would take them all. */
+static void count_touches(cd_statetree *tree, size_t n) {
+    const size_t enough = TOUCHES * nodes_size(tree) / PAGE_BYTES;
+    if (tree->touches >= enough) return;
+    tree->touches += n;
+    if (tree->touches >= enough) cd_advise_huge(tree->nodes, nodes_size(tree));
 }
 
 /* Scattered nodes are out of the cache: without fetching them early their latency is a quarter of
@@ -158,6 +173,7 @@ cd_status cd_statetree_set_leaves(cd_statetree *tree, const uint32_t *buckets, s
         places[i] = (uint32_t)width + buckets[i];
         put(tree, tree->depth, places[i], digests + i * NODE_BYTES);
     }
+    count_touches(tree, n);
     for (uint32_t level = tree->depth; level-- > 0;) {
         n = to_parents(places, n);
         rehash(tree, level, places, n);
@@ -199,13 +215,17 @@ void cd_statetree_leaves(const cd_statetree *tree, uint8_t *leaves) {
 cd_status cd_statetree_load(cd_statetree *tree, const uint8_t *leaves, size_t size) {
     CD_ARG_CHECK(size == cd_statetree_leaves_size(tree));
     const size_t width = bucket_count(tree);
+    const uint8_t *empty = tree->empty[tree->depth];
+    size_t n = 0;
     for (size_t i = 0; i < width; i++) {
         uint8_t kept[NODE_BYTES];
-        mask(kept, leaves + i * NODE_BYTES, tree->empty[tree->depth]);
+        mask(kept, leaves + i * NODE_BYTES, empty);
         /* A page on which all is equal, as where nothing ever was, stays untouched. */
-        if (memcmp(node_at(tree, width + i), kept, NODE_BYTES) != 0)
-            memcpy(node_at(tree, width + i), kept, NODE_BYTES);
+        if (memcmp(node_at(tree, width + i), kept, NODE_BYTES) == 0) continue;
+        memcpy(node_at(tree, width + i), kept, NODE_BYTES);
+        n++;
     }
+    count_touches(tree, n);
     uint32_t places[BLOCK_NODES];
     for (uint32_t level = tree->depth; level-- > 0;) {
         size_t next = (size_t)1 << level;

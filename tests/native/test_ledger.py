@@ -264,10 +264,10 @@ def test_buckets_may_be_asked_for_in_any_order_and_twice() -> None:
     assert len(data) == 62 * (len(NAMES) + len(parts[0]) // 62)
 
 
-def test_memory_is_64_bytes_a_line_and_an_index_of_at_most_16_when_it_is_large() -> None:
+def test_memory_is_64_bytes_a_line_and_an_index_of_at_most_16_when_pages_are_full() -> None:
     accounts = Accounts(KEY, SEED, lines_max=1 << 16, depth=8)
     empty = accounts.memory_bytes
-    lines = np.zeros(40 * 1024, LINE)
+    lines = np.zeros(64 * 1024, LINE)  # of 64 bytes: two pages of 2 MiB
     rng = np.random.default_rng(1)
     lines["address"] = rng.integers(0, 256, (len(lines), 20), dtype=np.uint8)
     lines["balance_lo"] = 1

@@ -18,7 +18,7 @@ def simulate(*words: str, hash_seed: str = "0") -> subprocess.CompletedProcess[s
         env={**os.environ, "PYTHONHASHSEED": hash_seed},
         capture_output=True,
         text=True,
-        timeout=900,
+        timeout=3600,
         check=False,
     )
 

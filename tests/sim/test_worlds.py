@@ -15,10 +15,11 @@ from cherrydag.sim.drawing import Drawing, draw
 from cherrydag.sim.faults import draw_plan
 from cherrydag.sim.host import Host
 from cherrydag.sim.operators import Operator
+from cherrydag.sim.outcome import Outcome
 from cherrydag.sim.report import percentile, summarize
 from cherrydag.sim.scenario import ADVERSARIES, FAULTS, NETWORK_ADVERSARIES, VALIDATOR_ADVERSARIES, Scenario
 from cherrydag.sim.shrink import shrink
-from cherrydag.sim.world import Outcome, World
+from cherrydag.sim.world import World
 
 SMALL = Scenario(seed=1, validators=4, rounds=30)
 
@@ -144,6 +145,18 @@ def test_a_peer_that_does_not_answer_costs_no_honest_leader_its_commit() -> None
     world, outcome = ran(scenario)
     assert set(world.plan.cast.values()) == {"sync_liar", "many_chains"}
     assert outcome.violation is None, outcome.violation
+
+
+def test_who_was_not_heard_is_not_silent_where_the_rounds_stand_still() -> None:
+    """Nobody had linked seat 0, so it made no vertex, and without it nobody came to a quorum in round 7.
+
+    Seed 22029 of a campaign: no commit, for ever.
+    """
+    scenario = Scenario(22029, 7, byzantine=2, faults=FAULTS, adversaries=ADVERSARIES, rounds=200)
+    world, outcome = ran(scenario)
+    assert set(world.plan.cast.values()) == {"equivocator", "many_chains"}
+    assert outcome.violation is None, outcome.violation
+    assert outcome.commits > 0
 
 
 def test_withholder_forces_fetches() -> None:

@@ -12,9 +12,10 @@ from struct import Struct
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from small_disk import fill, small_disk
 
 from cherrydag import crypto
-from cherrydag.errors import ShapeError, StorageError
+from cherrydag.errors import NoRoom, ShapeError, StorageError
 from cherrydag.storage.chunk_file import (
     CHUNK_BYTES_MAX,
     HEADER_BYTES_MAX,
@@ -222,6 +223,7 @@ def test_left_over_file_is_overwritten_and_readable_by_its_owner_alone(tmp_path:
 
 
 def test_writer_that_nobody_keeps_closes_its_file(tmp_path: Path) -> None:
+    gc.collect()  # what other tests have left
     before = names(Path("/proc/self/fd"))
     ChunkWriter(tmp_path, "state", b"")
     gc.collect()
@@ -279,6 +281,31 @@ def test_disk_that_is_full_ends_the_writing_and_leaves_nothing(tmp_path: Path) -
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
         signal.signal(signal.SIGXFSZ, handler)
     assert names(tmp_path) == []
+
+
+def test_chunk_that_found_the_disk_full_is_written_again_once_there_is_room(tmp_path: Path) -> None:
+    chunks = [(number, bytes([number]) * 300_000) for number in range(1, 6)]
+    with small_disk(tmp_path / "disk", 2) as disk:
+        with ChunkWriter(disk, "state", b"head") as writer:
+            ballast = fill(disk, leaving=1_000_000)
+            for number, (kind, payload) in enumerate(chunks):
+                try:
+                    writer.write(kind, payload)
+                except NoRoom:
+                    assert number == 3  # three fit, and a part of this one
+                    ballast.unlink()
+                    writer.write(kind, payload)
+            writer.finish()
+        assert not ballast.exists()
+        assert read(disk / "state") == (b"head", chunks)
+
+
+def test_writer_that_finds_no_room_for_its_head_leaves_nothing(tmp_path: Path) -> None:
+    with small_disk(tmp_path / "disk", 1) as disk:
+        fill(disk)
+        with pytest.raises(NoRoom, match="No space left"):
+            ChunkWriter(disk, "state", bytes(5000))
+        assert names(disk) == ["ballast"]
 
 
 def test_folder_that_is_missing_is_named(tmp_path: Path) -> None:

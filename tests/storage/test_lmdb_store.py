@@ -10,6 +10,8 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from small_disk import fill as fill_disk
+from small_disk import small_disk
 from storage.lmdb_tools import data_file, flip_all, held_writer, in_child, open_store
 from storage.persists import EPOCH, IDENTITY, check, commit_of, persist_of, vertices_of
 from vertices import digest, validator_vertex, zeros
@@ -17,7 +19,7 @@ from vertices import digest, validator_vertex, zeros
 from cherrydag._native.store import Store
 from cherrydag.codec import encode_vertex
 from cherrydag.consensus.effects import Persist, Ticket
-from cherrydag.errors import Closed, Overloaded, StorageError
+from cherrydag.errors import Closed, NoRoom, Overloaded, StorageError
 from cherrydag.params import VERTEX_BYTES_MAX
 from cherrydag.primitives import Digest
 from cherrydag.storage.lmdb import LmdbStore
@@ -68,6 +70,18 @@ def test_nothing_is_durable_before_its_transaction_and_all_before_it_is(tmp_path
             seen.append(store.collect())
         assert seen == sorted(seen)
         assert check(store, ALL) == 20
+
+
+def test_a_vertex_is_found_by_the_beginning_of_its_digest_durable_or_not(tmp_path: Path) -> None:
+    with open_store(tmp_path) as store:
+        fill(store, 3)
+        store.sync()
+        with held_writer(tmp_path):
+            fill(store, 6, first=4)
+            for number in range(1, 7):
+                for vertex in vertices_of(number):
+                    assert store.named(vertex.digest[:8]) == [vertex]
+            assert store.named(bytes(8)) == []
 
 
 @pytest.mark.parametrize(("group_bytes", "transactions"), [(1 << 25, 2), (0, 20)])
@@ -199,41 +213,26 @@ def test_a_store_that_failed_closes_without_what_it_could_not_write(tmp_path: Pa
         assert check(store, ALL) == durable
 
 
-@pytest.fixture
-def small_disk(tmp_path: Path):
-    """A folder on a file system of 2 MiB."""
-    disk = tmp_path / "disk"
-    disk.mkdir()
-    mounted = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", str(disk)], capture_output=True, check=False
-    )
-    if mounted.returncode:
-        pytest.skip(f"no tmpfs can be mounted: {mounted.stderr.decode().strip()}")
-    yield disk
-    subprocess.run(["umount", str(disk)], check=True)
-
-
-def test_a_full_disk_makes_the_store_read_only_until_there_is_room(small_disk: Path) -> None:
-    ballast = small_disk / "ballast"
-    with open_store(small_disk / "store") as store:
-        fill(store, 3)
-        store.sync()
-        free = os.statvfs(small_disk)
-        ballast.write_bytes(bytes(free.f_bavail * free.f_bsize - (256 << 10)))
-        with pytest.raises(StorageError, match=r"No space left on device.*make room on the disk"):
-            for number in range(4, 200):
-                store.write(persist_of(number, number))
-                store.collect()
+def test_a_full_disk_makes_the_store_read_only_until_there_is_room(tmp_path: Path) -> None:
+    with small_disk(tmp_path / "disk", 2) as disk:
+        with open_store(disk / "store") as store:
+            fill(store, 3)
             store.sync()
-        written = store.last_commit()
-        assert written is not None
-        with pytest.raises(StorageError):
-            store.sync()
-        ballast.unlink()
-        store.resume()
-        assert store.sync() == written.index
-    with open_store(small_disk / "store") as store:
-        assert check(store, ALL) == written.index
+            ballast = fill_disk(disk, leaving=256 << 10)
+            with pytest.raises(NoRoom, match=r"No space left on device.*make room on the disk"):
+                for number in range(4, 200):
+                    store.write(persist_of(number, number))
+                    store.collect()
+                store.sync()
+            written = store.last_commit()
+            assert written is not None
+            with pytest.raises(NoRoom):
+                store.sync()
+            ballast.unlink()
+            store.resume()
+            assert store.sync() == written.index
+        with open_store(disk / "store") as store:
+            assert check(store, ALL) == written.index
 
 
 def test_a_limit_on_the_file_makes_the_store_read_only(tmp_path: Path) -> None:

@@ -312,11 +312,16 @@ class Chaos:
             if not node.is_up:
                 started = time.monotonic()
                 node.start()
-                while not (words := node.died()) and not await self._answers(node):
+                words = ""
+                while not words and not await self._answers(node):
+                    words = node.died()
+                    if time.monotonic() > started + STALL_S:
+                        words = f"v{node.index} does not answer {STALL_S:g} s after its start"
                     await asyncio.sleep(0.02)
                 if words:
                     self.outcome.findings.append(words)
-                self.outcome.restarts_ms.append(int((time.monotonic() - started) * 1000))
+                else:
+                    self.outcome.restarts_ms.append(int((time.monotonic() - started) * 1000))
         healed, before = time.monotonic(), self._last_final_s
         while self._last_final_s == before and time.monotonic() < healed + STALL_S:
             await asyncio.sleep(0.02)

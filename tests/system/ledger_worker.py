@@ -153,12 +153,14 @@ class _Worker:
         tell, apply = self.tell, Books.apply
         is_first = True
 
-        def told(books: Books, sub_dag: SubDag, ids: Sequence[bytes | None]) -> Executed:
+        def told(
+            books: Books, sub_dag: SubDag, ids: Sequence[bytes | None], *, needs_root: bool = True
+        ) -> Executed:
             nonlocal is_first
             if is_first:
                 is_first = False
                 tell(f"root {books.commit_index} {books.executor.state_root().hex()}")
-            executed = apply(books, sub_dag, ids)
+            executed = apply(books, sub_dag, ids)  # with each root that is due, in a replay too
             root = executed.state_root.hex() if executed.state_root else ""
             tell(f"commit {sub_dag.commit.index} {sub_dag.commit.digest.hex()} {root}")
             return executed

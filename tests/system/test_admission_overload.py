@@ -2,6 +2,7 @@
 
 import asyncio
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,8 @@ from cherrydag.ledger import AsyncLedger
 from cherrydag.mempool import MempoolLimits
 from cherrydag.overload import OverloadLimits
 from cherrydag.runtime import funding as funding_module
+from cherrydag.runtime import service as service_module
+from cherrydag.runtime.gate import OPEN, WAIT
 from cherrydag.runtime.opening import LedgerOptions
 from cherrydag.runtime.service import Service, ServiceLimits
 from cherrydag.runtime.submissions import UNFUNDED_CODE, Phase
@@ -33,8 +36,8 @@ OPTIONS = LedgerOptions(
 
 
 @asynccontextmanager
-async def opened(folder: Path):
-    async with await AsyncLedger.open(folder / "shop", options=OPTIONS) as ledger:
+async def opened(folder: Path, options: LedgerOptions = OPTIONS):
+    async with await AsyncLedger.open(folder / "shop", options=options) as ledger:
         yield ledger, ledger._running.service
 
 
@@ -52,8 +55,19 @@ def signed(ledger: AsyncLedger, keys: list[KeyPair], to: KeyPair, amount: int = 
 
 
 async def until_held(service: Service, count: int) -> None:
-    while service.funding.held != count:
-        await asyncio.sleep(0)
+    async with asyncio.timeout(30):
+        while service.funding.held != count:
+            await asyncio.sleep(0)
+
+
+async def until_refusing(service: Service) -> None:
+    """As if so much were being checked for so long; and then just as much as refuses more."""
+    gate, control = service.gate, service.gate.overload
+    gate.arriving = control.waiting_max + 1
+    while not control.is_refusing:
+        gate.observe(0)
+        await asyncio.sleep(0.001)
+    gate.arriving = control.waiting_max
 
 
 async def test_unfunded_senders_take_no_room_and_a_funded_one_gets_in(tmp_path):
@@ -64,6 +78,7 @@ async def test_unfunded_senders_take_no_room_and_a_funded_one_gets_in(tmp_path):
         paid = await (await ledger.transfer(ledger.treasury, BOB, 5)).final()
         assert paid.statuses.tolist() == [Status.APPLIED]
         refused = await flood
+        assert service.funding.refused == 800
         assert set(refused.phases.tolist()) == {Phase.REFUSED}
         assert refused.refusal().code == "sender_unfunded"
         assert service.mempool.stats().outcomes[1] == 1  # the one that paid
@@ -78,8 +93,10 @@ async def test_beyond_what_is_held_the_unfunded_are_refused_before_their_signatu
         records["signature"][0] = 0
         told = await ledger.submit(records, wait=False)
         assert told.codes.tolist()[0] == UNFUNDED_CODE
+        assert service.funding.refused == 1
         assert (await told.final()).statuses.tolist()[1] == Status.APPLIED
         await flood
+        assert service.funding.refused == 1 + len(STRANGERS)
 
 
 async def test_what_is_funded_meanwhile_is_admitted(tmp_path):
@@ -89,6 +106,28 @@ async def test_what_is_funded_meanwhile_is_admitted(tmp_path):
         await (await ledger.transfer(ledger.treasury, ALICE, 10)).final()
         assert (await (await early).final()).statuses.tolist() == [Status.APPLIED]
         assert (ledger.balance(BOB), service.funding.held) == (3, 0)
+
+
+async def test_the_unfunded_of_one_slice_do_not_hold_up_the_next(tmp_path, monkeypatch):
+    monkeypatch.setattr(service_module, "SLICE", 4)
+    async with opened(tmp_path) as (ledger, service):
+        paid = signed(ledger, [ledger.treasury], BOB, count=12)
+        paid[3::4] = signed(ledger, STRANGERS[:3], BOB)
+        flood = asyncio.create_task(ledger.submit(paid, wait=False))
+        await until_held(service, 3)
+        codes = (await flood).codes.tolist()
+        assert codes == [1, 1, 1, UNFUNDED_CODE] * 3
+        assert service.funding.held == 0
+
+
+async def test_what_is_held_is_let_go_with_its_submission(tmp_path):
+    async with opened(tmp_path) as (ledger, service):
+        flood = asyncio.create_task(ledger.submit(signed(ledger, STRANGERS[:3], BOB), wait=False))
+        await until_held(service, 3)
+        flood.cancel()
+        await until_held(service, 0)
+        await asyncio.wait([flood])
+        assert flood.cancelled() and len(service.tracker) == 0
 
 
 async def test_funds_and_what_spends_them_may_come_in_one_call(tmp_path):
@@ -122,26 +161,37 @@ async def test_what_the_mempool_knows_is_no_newcomer_though_nothing_is_left_to_p
 
 async def test_an_overload_refuses_who_will_not_wait_and_lets_the_others_wait(tmp_path):
     async with opened(tmp_path) as (ledger, service):
-        control, records = service.overload, signed(ledger, [ledger.treasury], BOB, count=20)
-        service._arriving = control.waiting_max + 1
-        while not control.is_refusing:
-            control.retry_after_ms(service._now_ms(), service.waiting)
-            await asyncio.sleep(0.001)
-        service._arriving = control.waiting_max
+        control, records = service.gate.overload, signed(ledger, [ledger.treasury], BOB, count=20)
+        await until_refusing(service)
         with pytest.raises(Overloaded, match=r"overload\.wait_ms") as refused:
             await ledger.submit(records, wait=False)
         assert (refused.value.limit, refused.value.retry_after_ms) == (control.waiting_max, 250)
+        assert service.gate.refused == {WAIT: 1, OPEN: 0}
         patient = asyncio.create_task(ledger.submit(records))
         done, _ = await asyncio.wait([patient], timeout=0.01)
         assert not done
-        service._arriving = 0
+        service.gate.arriving = 0
         assert set((await (await patient).final()).statuses.tolist()) == {Status.APPLIED}
-        assert service.waiting == 0
+        assert service.gate.waiting == 0
+
+
+async def test_those_who_wait_for_less_load_come_under_the_bound_of_submissions_too(tmp_path):
+    limits = replace(OPTIONS.service, submissions_max=1)
+    async with opened(tmp_path, replace(OPTIONS, service=limits)) as (ledger, service):
+        records = signed(ledger, [ledger.treasury], BOB, count=2)
+        await until_refusing(service)
+        patient = [asyncio.create_task(ledger.submit(records[at : at + 1])) for at in range(2)]
+        await asyncio.wait(patient, timeout=0.01)
+        service.gate.arriving = 0
+        first, second = await asyncio.gather(*patient, return_exceptions=True)
+        assert (await first.final()).statuses.tolist() == [Status.APPLIED]
+        assert isinstance(second, Overloaded) and second.limit == 1
+        assert service.gate.refused == {WAIT: 0, OPEN: 1}
 
 
 async def test_a_vertex_carries_what_the_control_allows(tmp_path):
     async with opened(tmp_path) as (ledger, service):
-        service.overload.vertex_min = 7
+        service.gate.overload.vertex_min = 7
         service._observe()
         done = await (await ledger.submit(signed(ledger, [ledger.treasury], BOB, count=20))).final()
         commits = done.places >> np.uint64(32)

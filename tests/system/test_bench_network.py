@@ -1,12 +1,14 @@
 """The measurement of networks: one that it makes itself, and one that is there."""
 
 import asyncio
-import os
+import socket
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from aiohttp import web
+from aiohttp.test_utils import TestServer
 from rpc_rig import api
 
 from cherrydag.bench.load import Second
@@ -14,6 +16,7 @@ from cherrydag.bench.local_network import LocalNetwork, NodeFailed, make_homes
 from cherrydag.bench.local_run import LocalSettings, loopback, run_local
 from cherrydag.bench.measurement import Result
 from cherrydag.bench.remote_run import RemoteSettings, run_remote
+from cherrydag.bench.tabs import Tabs
 from cherrydag.errors import ConfigError
 from cherrydag.primitives import TimestampMs
 from cherrydag.runtime.home import TREASURY, create_solo
@@ -27,11 +30,6 @@ def no_bar(_: str) -> Iterator[Progress]:
     yield lambda done, total: None
 
 
-def port() -> int:
-    """Of 200 that others are not likely to use at this time."""
-    return 20_000 + os.getpid() % 50 * 200
-
-
 def measure(folder: Path, **options: object) -> tuple[Result, list[int]]:
     finals: list[int] = []
 
@@ -39,7 +37,7 @@ def measure(folder: Path, **options: object) -> tuple[Result, list[int]]:
         finals.append(sum(second.final for second in told))
 
     settings = LocalSettings(
-        spec=loopback(4, ACCOUNTS, port()),
+        spec=loopback(4, ACCOUNTS, first_port=None),
         folder=folder / "run",
         workloads=folder / "workloads",
         **options,  # type: ignore[arg-type]
@@ -56,8 +54,44 @@ def test_a_network_of_processes_takes_a_load_and_agrees(tmp_path: Path) -> None:
     assert told.latency_ms["p50"] > 0 and told.commits_per_s > 0 and told.wire_bytes > 176
 
 
+def test_tabs_of_the_explorer_are_open_meanwhile(tmp_path: Path) -> None:
+    told, _ = measure(tmp_path, transfers=2000, seconds=2.0, rate=1000.0, warm_up_s=0.5, tabs=3)
+    assert told.failures == []
+    assert told.cpu_us["tabs"] > 0
+
+
+def test_tabs_that_the_node_closes_are_told() -> None:
+    async def closing(request: web.Request) -> web.WebSocketResponse:
+        socket = web.WebSocketResponse()
+        await socket.prepare(request)
+        await socket.close(code=4000)
+        return socket
+
+    async def follow() -> list[str]:
+        app = web.Application()
+        app.router.add_get("/ws", closing)
+        async with TestServer(app) as server:
+            tabs = await asyncio.to_thread(Tabs, str(server.make_url("")).rstrip("/"), 2)
+            with tabs:
+                while len(failures := await asyncio.to_thread(tabs.failures)) < 2:
+                    await asyncio.sleep(0.05)
+        return failures
+
+    assert sorted(asyncio.run(follow())) == [
+        f"tabs: tab {number} was closed by the node: code 4000" for number in (0, 1)
+    ]
+
+
+def test_tabs_that_do_not_open_are_told() -> None:
+    with pytest.raises(ConnectionError, match="2 tabs do not open"):
+        Tabs("http://127.0.0.1:1", 2)
+    for tabs in (0, 65):
+        with pytest.raises(ConfigError, match=f"expected 1 to 64, got {tabs}"):
+            Tabs("http://127.0.0.1:1", tabs)
+
+
 def test_another_network_at_the_same_ports_is_not_measured(tmp_path: Path) -> None:
-    spec = loopback(1, ACCOUNTS, port())
+    spec = loopback(1, ACCOUNTS, first_port=None)
     with LocalNetwork(spec, make_homes(spec, tmp_path / "one")) as first:
         first.start()
         with (
@@ -97,8 +131,17 @@ async def test_a_payer_without_coins_is_told_what_it_takes(tmp_path: Path) -> No
             await asyncio.to_thread(run_remote, settings, no_bar, lambda _rate, _told: None)
 
 
-def test_a_taken_port_is_named() -> None:
-    import socket
+def test_a_network_is_at_free_ports_the_same_ones_again() -> None:
+    spec = loopback(2, 2, first_port=None)
+    assert len({*spec.peers, *spec.apis}) == 4
+    assert loopback(2, 2, first_port=None) == spec
+    port = int(spec.peers[0].partition(":")[2])
+    with socket.create_server(("127.0.0.1", port)):
+        other = loopback(2, 2, first_port=port)
+    assert spec.peers[0] not in {*other.peers, *other.apis}
 
-    with socket.create_server(("127.0.0.1", port())), pytest.raises(ConfigError, match=str(port())):
-        loopback(1, 2, port())
+
+@pytest.mark.parametrize(("validators", "observers"), [(0, 0), (101, 0), (100, 1), (0, 1)])
+def test_a_network_has_a_bounded_number_of_nodes(validators: int, observers: int) -> None:
+    with pytest.raises(ConfigError, match="validators"):
+        loopback(validators, 2, observers=observers)

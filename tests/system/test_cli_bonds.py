@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 from node_processes import NodeProcess
-from vertices import operator_vertex, sign
+from vertices import operator_vertex, refs, sign, validator_vertex
+from waiting import wait_until
 
 from cherrydag.address import address_of, encode_address
 from cherrydag.bench.ports import free_ports
@@ -51,9 +52,10 @@ class Pair:
             return json.loads(cherrydag(*asked, "--json"))
         return {"said": cherrydag(*asked, code=code)}
 
-    def state(self) -> dict:
-        key = self.key.public_key.hex()
-        return json.loads(cherrydag("bonds", self.shop.folder, "--operator", key, "--json"))
+    def state(self, node: NodeProcess | None = None) -> dict:
+        """The operator's bond, as this node has it, the validator's unless told."""
+        key, folder = self.key.public_key.hex(), (node or self.shop).folder
+        return json.loads(cherrydag("bonds", folder, "--operator", key, "--json"))
 
     def send(self, code: int = 0) -> str:
         """A payment that only the operator's node could issue."""
@@ -67,7 +69,8 @@ def evidence(home: Home, key: KeyPair) -> Path:
     """Two vertices of a key under one seq, as a node would write them down."""
     first = operator_vertex(issuer=key.public_key, signed=False)
     signed = [sign(one, key, home.genesis.chain()) for one in (first, replace(first, timestamp_ms=1))]
-    path = write_equivocation(home.folder, home.genesis.digest, Report(*signed))
+    genesis = home.genesis
+    path = write_equivocation(home.folder, genesis.digest, genesis.committee(), Report(*signed))
     assert path is not None
     return path
 
@@ -113,11 +116,23 @@ def test_a_node_issues_from_its_bond_on_until_it_is_unbonded(pair: Pair) -> None
         "ready_s": None,
         "slashed": False,
     }
+    wait_until(lambda: pair.state(pair.operator) == placed["bond"])
     assert json.loads(pair.send())["status"] == "applied"
+    (item,) = [
+        one
+        for one in json.loads(cherrydag("history", pair.shop.api, pair.treasury, "--json"))["items"]
+        if one["id"] == placed["id"]
+    ]
+    assert (item["kind"], item["kind_number"], item["recipient"]) == ("bonds.bond", 32, None)
+    asked = ("watch", pair.shop.api, "--after", item["commit"] - 1, "--count", 1, "--transactions")
+    (row,) = json.loads(cherrydag(*asked, "--json"))["rows"]
+    assert row == {name: item[name] for name in row}
+    assert f"{row['id']}  bonds.bond  {pair.treasury}  200 coin  applied" in cherrydag(*asked)
     assert "[bond_too_small]" in pair.handed_in("unbond", "--amount", "150coin", code=Exit.REJECTED)["said"]
     leaving = pair.handed_in("unbond", "--amount", "200coin")["bond"]
     assert (leaving["active"], leaving["quota"], leaving["leaving"]) == ("0", 0, str(200 * COIN))
     assert leaving["ready_s"] > pair.chain.created_ms // 1000
+    wait_until(lambda: pair.state(pair.operator) == leaving)
     assert "[operator_unbonded]" in pair.send(code=Exit.REJECTED)
     assert "[bond_early]" in pair.handed_in("withdraw", code=Exit.REJECTED)["said"]
     listed = cherrydag("bonds", pair.operator.folder)
@@ -165,6 +180,44 @@ def test_evidence_that_would_be_refused_costs_no_fee(tmp_path: Path, monkeypatch
     assert json.loads(cherrydag("status", shop, "--json"))["fees"] == "0"
 
 
+def test_evidence_against_a_validator_is_shown_and_never_handed_in(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(opening, "run_preflight", lambda folder: None)
+    shop = tmp_path / "shop"
+    cherrydag("init", shop, "--modules", "bonds")
+    assert "no evidence" in cherrydag("evidence", shop)
+    home, operator = Home.load(shop), generate_keypair(b"o" * 32)
+    genesis, key = home.genesis, home.key(VALIDATOR)
+    first = validator_vertex(epoch=genesis.committee().epoch, ancestors=refs(4, "0"), signed=False)
+    signed = [sign(one, key, genesis.chain()) for one in (first, replace(first, timestamp_ms=1))]
+    path = write_equivocation(shop, genesis.digest, genesis.committee(), Report(*signed))
+    evidence(home, operator)
+    against, other = json.loads(cherrydag("evidence", shop, "--json"))
+    name = genesis.validators[0].name
+    assert against == {
+        "file": str(path),
+        "is_proof": True,
+        "role": "validator",
+        "name": name,
+        "key": key.public_key.hex(),
+        "round": 5,
+    }
+    assert (other["role"], other["key"], other["is_proof"]) == ("operator", operator.public_key.hex(), True)
+    listed = cherrydag("evidence", shop)
+    assert f"validator {name}" in listed and "round 5" in listed and f"seq {other['seq']}" in listed
+    assert "no evidence against anybody who has a bond" in cherrydag("slash", shop, "--from", TREASURY)
+    refused = cherrydag("slash", shop, path, "--from", TREASURY, code=Exit.CONFIG)
+    assert "a validator, who has no bond" in refused
+    assert json.loads(cherrydag("status", shop, "--json"))["fees"] == "0"
+    path.write_text(path.read_text().replace(genesis.digest.hex(), "00" * 32))
+    assert "no: of another chain" in CliRunner().invoke(cli, ["evidence", str(shop)]).stdout
+    assert not json.loads(CliRunner().invoke(cli, ["evidence", str(shop), str(path), "--json"]).stdout)[0][
+        "is_proof"
+    ]
+    assert CliRunner().invoke(cli, ["evidence", str(shop)]).exit_code == Exit.REJECTED
+
+
 def test_a_chain_without_the_module_has_no_operators(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(opening, "run_preflight", lambda folder: None)
     cherrydag("init", tmp_path / "shop")
@@ -183,5 +236,14 @@ def test_what_a_url_does_not_say_must_be_given(tmp_path: Path) -> None:
             ("--possession: needed", "bond", "--amount", 1, "--operator", "0" * 64, *signing),
             ("FILE: needed with a URL", "slash", *signing),
             ("--keystore: needed with a URL", "unbond", "--amount", 1, "--from", TREASURY),
+            (
+                "--operator: expected 64 hex digits or a node's folder, got 'abc'",
+                "bonds",
+                "--operator",
+                "abc",
+            ),
         ):
             assert said in cherrydag(verb, node.api, *words, code=Exit.USAGE)
+        assert "no address; a URL has no keys" in cherrydag("balance", node.api, TREASURY, code=Exit.REJECTED)
+        elsewhere = ("--from", TREASURY, "--keystore", tmp_path / "keyz", "--amount", 1)
+        assert "no such folder of keys" in cherrydag("unbond", node.api, *elsewhere, code=Exit.CONFIG)

@@ -12,10 +12,11 @@ from cherrydag.cli import ledger_commands
 from cherrydag.cli.exits import Exit
 from cherrydag.cli.program import cli
 from cherrydag.errors import Overloaded
-from cherrydag.genesis import Validator
+from cherrydag.genesis import LedgerParams, Validator
 from cherrydag.ledger import Ledger
 from cherrydag.params import AMOUNT_MAX
-from cherrydag.runtime.home import Home
+from cherrydag.primitives import TimestampMs
+from cherrydag.runtime.home import Home, create_network
 from cherrydag.runtime.submissions import Submission
 from cherrydag.signing import generate_keypair
 from cherrydag.storage import opening
@@ -106,8 +107,8 @@ def test_what_people_read_has_the_same_facts(shop: Path):
     assert "next nonce    1" in run("account", shop, "treasury").stdout
     assert "last commit  1" in run("status", shop).stdout
     line = run("history", shop, "treasury").stdout.splitlines()[1].split()
-    assert line[3:8] == ["out", "0.000000000000000003", "coin", TO_BOB, "transfer"]
-    assert line[8] == fields["id"]
+    assert line[2:7] == ["out", "0.000000000000000003", "coin", TO_BOB, "transfer"]
+    assert line[7] == fields["id"]
 
 
 def test_history_pages_newest_first_and_knows_both_sides(shop: Path):
@@ -195,8 +196,20 @@ def test_the_receipt_of_an_operation_has_its_refusal(shop: Path):
     assert receipt["refusal"]
     assert receipt["events"] == []
     (item,) = told("history", shop, "treasury")["items"]
-    assert (item["kind"], item["recipient"], item["amount"]) == ("operation 16", None, "0")
-    assert "operation 16, refused" in run("history", shop, "treasury").stdout
+    assert (item["kind"], item["kind_number"], item["recipient"], item["amount"]) == (
+        *("assets.create", 16, None),
+        "0",
+    )
+    assert "assets.create, refused" in run("history", shop, "treasury").stdout
+
+
+def test_the_first_commit_whose_parents_are_the_genesis_has_no_time(shop: Path):
+    sent = told("send", shop, "--from", "treasury", "--to", TO_BOB, "--amount", 1)
+    assert (sent["commit"], told("receipt", shop, sent["id"])["time_s"]) == (1, 0)
+    run("send", shop, "--from", "treasury", "--to", TO_BOB, "--amount", 1)
+    last, first = run("history", shop, TO_BOB).stdout.splitlines()[1:]
+    assert first.startswith("-  ") and last.startswith("20")
+    assert "1970" not in run("receipt", shop, sent["id"]).stdout
 
 
 def test_big_integers_and_bytes_of_events_are_texts_in_json():
@@ -214,8 +227,20 @@ def test_big_integers_and_bytes_of_events_are_texts_in_json():
 )
 def test_a_folder_without_a_ledger_stays_as_it_was(tmp_path: Path, words: list[str]):
     done = run(words[0], tmp_path / "none", *words[1:], code=Exit.CONFIG)
-    assert "there is no genesis.toml" in done.stderr
+    assert "there is no such folder; the URL of a node begins with http://" in done.stderr
     assert list(tmp_path.iterdir()) == []
+    assert "there is no genesis.toml" in run(words[0], tmp_path, *words[1:], code=Exit.CONFIG).stderr
+    (tmp_path / "devnet.json").write_text("{}")
+    assert f"nodes are {tmp_path}/v0" in run(words[0], tmp_path, *words[1:], code=Exit.CONFIG).stderr
+
+
+def test_the_least_fee_of_the_chain_is_paid_where_none_is_named(tmp_path: Path):
+    dear = LedgerParams(fee_min=7, tree_depth=10)
+    (home,) = create_network(tmp_path / "net", ["127.0.0.1:1"], created_ms=TimestampMs(0), ledger_params=dear)
+    paying = ("send", home.folder, "--from", "treasury", "--to", TO_BOB, "--amount", 1)
+    assert "[transaction_fee_too_low]" in run(*paying, "--fee", 6, code=Exit.REJECTED).stderr
+    run(*paying)
+    assert [item["fee"] for item in told("history", home.folder, TO_BOB)["items"]] == ["7"]
 
 
 def test_a_chain_of_several_validators_is_not_run_by_a_command(shop: Path):

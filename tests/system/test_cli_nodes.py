@@ -126,6 +126,8 @@ def test_a_folder_whose_node_runs_is_asked_through_its_api(shop: Path):
     assert run("balance", shop, ADDRESS).stdout == "0 coin\n"
     for command in ("watch", "peers"):
         assert "its node does not run" in run(command, shop, code=Exit.CONFIG).stderr
+        assert "there is no such folder" in run(command, shop / "none", code=Exit.CONFIG).stderr
+        assert "no ledger's folder" in run(command, shop.parent, code=Exit.CONFIG).stderr
     other = run("balance", shop, ADDRESS, "--url", "http://127.0.0.1:9", code=Exit.UNREACHABLE)
     assert "127.0.0.1:9" in other.stderr
     twice = run("status", "http://127.0.0.1:9", "--url", "http://127.0.0.1:9", code=Exit.USAGE)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
+from waiting import PATIENCE_S
 
 from cherrydag.address import Network, address_of, encode_address
 from cherrydag.async_ledger import AsyncLedger
@@ -52,7 +53,7 @@ async def node(tmp_path: Path) -> Path:
     first = await start_node(homes[0], NetworkOptions(), OPTIONS)
     known = {homes[0].key(VALIDATOR).public_key: ("127.0.0.1", first.peers.transport.port)}
     second = await start_node(homes[1], NetworkOptions(known=known), OPTIONS)
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(PATIENCE_S):
         await (await AsyncLedger(first.ledger).transfer(homes[0].key(TREASURY), BOB, 5))
     for running in (second, first):
         await running.close()

@@ -1,17 +1,13 @@
 """`cherrydag devnet --delay-ms` as users meet it. Where there is no root, only that this is said."""
 
-import json
 import os
 import signal
 import subprocess
-import sys
-import time
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 from click.testing import CliRunner
+from devnet_processes import Devnet, is_alive, until_gone
 
 from cherrydag.bench import netlab
 from cherrydag.bench.netbridge import sweep
@@ -19,9 +15,7 @@ from cherrydag.bench.netlab import NetLab, Unsupported, check_supported
 from cherrydag.cli.exits import Exit
 from cherrydag.cli.program import cli
 
-COMMAND = [sys.executable, "-m", "cherrydag"]
 DELAY_MS = 100
-TIMEOUT_S = 60
 
 
 def is_supported() -> bool:
@@ -37,47 +31,12 @@ needs_root = pytest.mark.skipif(
 )
 
 
-class Devnet:
-    """A `cherrydag devnet --json` whose folder for temporary files is ours."""
-
-    def __init__(self, temporary: Path, *options: object) -> None:
-        self.temporary = temporary
-        temporary.mkdir(exist_ok=True)
-        self.process = subprocess.Popen(
-            [*COMMAND, "devnet", "--json", "--api-port", "24300", *map(str, options)],
-            stdout=subprocess.PIPE,
-            text=True,
-            env={**os.environ, "TMPDIR": str(temporary)},
-        )
-        self.ready = self.next("ready")
-        self.pids = [node["pid"] for node in self.next("figures")["nodes"]]
-
-    def __enter__(self) -> "Devnet":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.process.kill()
-        self.process.communicate(timeout=TIMEOUT_S)
-
-    def next(self, event: str) -> Any:
-        assert self.process.stdout is not None
-        for line in self.process.stdout:
-            document = json.loads(line)
-            if document["event"] == event:
-                return document
-        raise AssertionError(f"no {event}")
-
-    def stop(self, number: signal.Signals) -> int:
-        self.process.send_signal(number)
-        self.process.communicate(timeout=TIMEOUT_S)
-        return self.process.returncode
-
-    @property
-    def bridge(self) -> int:
-        """The process that carries the packets, a child of the devnet's."""
-        children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text().split()
-        (found,) = [pid for pid in children if b"netbridge" in Path(f"/proc/{pid}/cmdline").read_bytes()]
-        return int(found)
+def bridge_of(devnet: Devnet) -> int:
+    """The process that carries the packets, a child of the devnet's."""
+    pid = devnet.process.pid
+    children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    (found,) = [pid for pid in children if b"netbridge" in Path(f"/proc/{pid}/cmdline").read_bytes()]
+    return int(found)
 
 
 def namespaces(bridge: int) -> list[str]:
@@ -91,33 +50,16 @@ def devices(bridge: int) -> list[str]:
     return [line for line in listed.stdout.splitlines() if f"v{bridge}@" in line or f"v{bridge}:" in line]
 
 
-def until(condition: Callable[[], bool]) -> None:
-    ends_s = time.monotonic() + TIMEOUT_S
-    while not condition():
-        assert time.monotonic() < ends_s
-        time.sleep(0.02)
-
-
-def is_alive(pid: int) -> bool:
-    """A zombie, which nobody has waited for, is not."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except FileNotFoundError:
-        return False
-
-
 @needs_root
 def test_finality_takes_its_delays_and_nothing_is_left_behind(tmp_path: Path) -> None:
     with Devnet(tmp_path / "t", "--delay-ms", DELAY_MS, "--observers", 1) as devnet:
-        bridge = devnet.bridge
+        bridge = bridge_of(devnet)
         assert len(namespaces(bridge)) == 5 and len(devices(bridge)) == 5
         assert devnet.ready["delay_ms"] == DELAY_MS
         assert [node["peers"].split(":")[0] for node in devnet.ready["nodes"]] == [
             f"10.77.0.{number}" for number in range(1, 6)
         ]
-        figures = devnet.next("figures")
-        while figures["probes"] is None or figures["probes"]["measured"] < 5:
-            figures = devnet.next("figures")
+        figures = devnet.next("figures", lambda told: told["probes"] and told["probes"]["measured"] >= 5)
         # A vertex, its support, and what supports that: three delays at least until anybody can commit it.
         assert figures["probes"]["p50_ms"] >= 3 * DELAY_MS
         assert all(node["is_ready"] for node in figures["nodes"])
@@ -132,7 +74,7 @@ def test_a_kept_devnet_goes_on_with_and_without_delay_after_everything_was_kille
     folder = tmp_path / "kept"
     options = ("--dir", folder, "--validators", 2)
     with Devnet(tmp_path / "t", *options, "--delay-ms", 20) as devnet:
-        digest, bridge = devnet.ready["genesis_digest"], devnet.bridge
+        digest, bridge = devnet.ready["genesis_digest"], bridge_of(devnet)
         os.kill(devnet.pids[1], signal.SIGKILL)
         restart = devnet.next("ended")["restart"]
         assert restart.startswith(
@@ -140,14 +82,14 @@ def test_a_kept_devnet_goes_on_with_and_without_delay_after_everything_was_kille
         )
         os.kill(bridge, signal.SIGKILL)
         devnet.stop(signal.SIGKILL)
-        until(lambda: not any(map(is_alive, [*devnet.pids, bridge])))
+        until_gone([*devnet.pids, bridge])
         assert len(namespaces(bridge)) == 2
     with Devnet(tmp_path / "t", *options, "--delay-ms", 20) as devnet:
         assert namespaces(bridge) == [] and devices(bridge) == []
         assert devnet.ready["genesis_digest"] == digest
-        bridge = devnet.bridge
+        bridge = bridge_of(devnet)
         devnet.stop(signal.SIGKILL)
-        until(lambda: not any(map(is_alive, [*devnet.pids, bridge])))
+        until_gone([*devnet.pids, bridge])
         assert namespaces(bridge) == [] and devices(bridge) == []
     with Devnet(tmp_path / "t", *options) as devnet:
         assert devnet.ready["genesis_digest"] == digest and devnet.ready["delay_ms"] == 0

@@ -8,12 +8,14 @@ from pathlib import Path
 
 import aiohttp
 import pytest
+from waiting import PATIENCE_S, until
 
 from cherrydag import daemon
 from cherrydag.client import AsyncClient
 from cherrydag.consensus.main_chain import ChainParams
 from cherrydag.consensus.timing import Timing
-from cherrydag.daemon import Daemon, DaemonOptions
+from cherrydag.daemon import Daemon
+from cherrydag.daemon_options import DaemonOptions
 from cherrydag.execution.accounts import Line
 from cherrydag.genesis import LedgerParams
 from cherrydag.ledger import AsyncLedger
@@ -31,12 +33,6 @@ OPTIONS = LedgerOptions(
     verify_threads=1,
     timing=Timing(idle_round_delay_ms=200),
 )
-
-
-async def until(condition) -> None:
-    async with asyncio.timeout(60):
-        while not condition():
-            await asyncio.sleep(0.02)
 
 
 async def test_who_diverges_tells_the_last_certified_state_and_signs_no_more(
@@ -66,16 +62,16 @@ async def test_who_diverges_tells_the_last_certified_state_and_signs_no_more(
     process = Daemon(bad, options, EventLog(stream, lambda: 0, rate=1000), bad.key(VALIDATOR), up.put_nowait)
     running = asyncio.create_task(process.run())
     try:
-        first = await asyncio.wait_for(up.get(), 60)
+        first = await asyncio.wait_for(up.get(), PATIENCE_S)
         node, api = opened[0], first.api
         host = node.ledger.host
-        await asyncio.wait_for(await AsyncLedger(others[0].ledger).transfer(treasury, BOB, 5), 30)
+        await asyncio.wait_for(await AsyncLedger(others[0].ledger).transfer(treasury, BOB, 5), PATIENCE_S)
         await until(lambda: host.agreed is not None and AsyncLedger(node.ledger).balance(BOB) == 5)
         node.ledger.lookups._accounts.put(Address(b"\x66" * 20), Line(Amount(1)))
         await until(lambda: host.diverged is not None)
         assert host.certificate is None or host.certificate == host.agreed
         assert host.node.engine.is_halted
-        second = await asyncio.wait_for(up.get(), 60)
+        second = await asyncio.wait_for(up.get(), PATIENCE_S)
         assert (second.freeze, second.api, second.peers) == ("diverged", api, "")
         (bundle,) = bad.folder.glob("divergence-*.json")
         evidence = json.loads(bundle.read_text())
@@ -93,7 +89,7 @@ async def test_who_diverges_tells_the_last_certified_state_and_signs_no_more(
             async with http.get(f"{api}/metrics") as response:
                 assert "cherrydag_diverged 1.0" in await response.text()
         process._on_stop()
-        await asyncio.wait_for(running, 30)
+        await asyncio.wait_for(running, PATIENCE_S)
         told = [json.loads(line) for line in stream.getvalue().splitlines()]
         assert [one["commit"] for one in told if one["event"] == "diverged"] == [evidence["commit_index"]]
 
@@ -102,7 +98,7 @@ async def test_who_diverges_tells_the_last_certified_state_and_signs_no_more(
         assert again.ledger.books.commit_index == evidence["served_index"]
         assert again.ledger.host.node.me is None
         await again.close()
-        await asyncio.wait_for(await AsyncLedger(others[0].ledger).transfer(treasury, BOB, 5), 30)
+        await asyncio.wait_for(await AsyncLedger(others[0].ledger).transfer(treasury, BOB, 5), PATIENCE_S)
     finally:
         running.cancel()
         await asyncio.gather(running, return_exceptions=True)

@@ -1,6 +1,8 @@
 """The embedded ledger, as a user has it: a folder, real keys, real disk."""
 
 import asyncio
+import threading
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +13,7 @@ from cherrydag.errors import Closed, ConfigError, Overloaded, Rejected, StorageE
 from cherrydag.execution.accounts import Status
 from cherrydag.inclusion import verify_inclusion
 from cherrydag.ledger import AsyncLedger, Ledger
+from cherrydag.mempool import MempoolLimits
 from cherrydag.runtime import lookups as lookups_module
 from cherrydag.runtime.home import GENESIS, GENESIS_KEPT, Home
 from cherrydag.runtime.opening import LedgerOptions
@@ -242,6 +245,28 @@ async def test_a_backup_that_nobody_waits_for_any_more_stops_nothing(tmp_path):
         assert (tmp_path / "copy").is_dir()
 
 
+async def test_a_backup_that_has_not_begun_ends_with_the_ledger(tmp_path, monkeypatch):
+    ledger = await AsyncLedger.open(tmp_path / "shop", options=OPTIONS)
+    busy, begun = threading.Event(), threading.Event()
+
+    def work() -> None:
+        begun.set()
+        busy.wait(30)
+
+    background = ledger._running.background
+    join = background._thread.join
+    monkeypatch.setattr(background._thread, "join", lambda: (busy.set(), join()))
+    background.submit(work, lambda _: None)
+    assert begun.wait(30)
+    waiting = asyncio.create_task(ledger.backup(tmp_path / "copy"))
+    await asyncio.sleep(0)
+    await ledger.close()
+    async with asyncio.timeout(10):
+        with pytest.raises(Closed):
+            await waiting
+    assert not (tmp_path / "copy").exists()
+
+
 def test_a_transfer_that_is_turned_away_leaves_no_hole_among_the_nonces(ledger, monkeypatch):
     async def refuse(*_: object, **__: object) -> None:
         raise Overloaded("submissions: too many are open")
@@ -355,3 +380,32 @@ def test_lookups_stay_within_their_memory(tmp_path, monkeypatch):
         lookups = ledger._ledger._running.lookups
         assert 1 <= len(lookups._known) <= 3
         assert lookups._known_bytes == sum(len(one.statuses) + 2048 for one in lookups._known.values())
+
+
+async def test_what_a_submission_that_was_given_up_left_is_followed_to_its_end(tmp_path):
+    options = replace(OPTIONS, mempool=MempoolLimits(sender_max=1))
+    async with await AsyncLedger.open(tmp_path / "shop", options=options) as ledger:
+        batch = signed(ledger, [ledger.treasury], BOB.public_key[:20], 50)
+        given_up = asyncio.create_task(ledger.submit(batch))
+        while ledger.status().commit_index < 5:  # one at a time: it waits
+            await asyncio.sleep(0)
+        given_up.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await given_up
+        follower = await ledger.submit(batch[:1])
+        await asyncio.wait_for(follower.final(), 20)
+        while ledger.status().open_submissions:
+            await asyncio.sleep(0.01)
+
+
+async def test_a_second_copy_that_is_given_up_at_once_leaves_nothing_open(tmp_path):
+    async with await AsyncLedger.open(tmp_path / "shop", options=OPTIONS) as ledger:
+        batch = signed(ledger, [ledger.treasury], BOB.public_key[:20], 50)
+        await (await ledger.submit(batch))
+        again = asyncio.create_task(ledger.submit(batch))
+        while not ledger.status().open_submissions:  # its signatures are being checked
+            await asyncio.sleep(0)
+        again.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await again
+        assert not ledger.status().open_submissions

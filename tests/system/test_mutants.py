@@ -22,7 +22,7 @@ def plant(
     source.write_text(f"from mutant_list import Mutant\nSECTIONS = {{'planted': ({listed})}}\n")
     arguments = ["--from", str(source), "--jobs", "1", *(["--json"] if json_lines else [])]
     command = [sys.executable, "tools/mutants.py", *arguments]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300, check=False)
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=1800, check=False)
     return done.returncode, done.stdout, done.stderr
 
 
@@ -70,6 +70,6 @@ def test_what_fails_without_a_mutant_is_an_error(tmp_path: Path) -> None:
         f"SECTIONS = {{'': (Mutant('a', '', {ROUNDS!r}, {COUNTS_TWICE!r}, '', 'tests/unit/none.py'),)}}\n"
     )
     command = [sys.executable, "tools/mutants.py", "--from", str(source), "--only", "a"]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300, check=False)
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=1800, check=False)
     assert done.returncode == 2
     assert "without a mutant this fails" in done.stderr

@@ -43,7 +43,7 @@ for n in range(3):
 OWNER = """
 from cherrydag.bench.netlab import NetLab
 lab = NetLab(2)
-print(lab._bridge.pid, flush=True)
+print(lab._bridge.pid, lab.control_address(0), flush=True)
 input()
 """
 
@@ -129,12 +129,26 @@ def test_an_unknown_link_is_refused(lab: NetLab) -> None:
 
 
 @needs_root
+def test_labs_that_are_made_at_one_time_have_addresses_of_their_own() -> None:
+    owners = [
+        subprocess.Popen(
+            [sys.executable, "-c", OWNER], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
+        for _ in range(3)
+    ]
+    told = [owner.stdout.readline().split() for owner in owners if owner.stdout is not None]
+    for owner in owners:  # who has ended has given its address back
+        owner.communicate("\n")
+    assert len({control for _, control in told}) == 3, told
+
+
+@needs_root
 def test_nothing_is_left_behind_even_when_the_owner_is_killed() -> None:
     with subprocess.Popen(
         [sys.executable, "-c", OWNER], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     ) as owner:
         assert owner.stdout is not None
-        bridge = int(owner.stdout.readline())
+        bridge = int(owner.stdout.readline().split()[0])
         assert len(namespaces(bridge)) == 2
         descriptor = os.pidfd_open(bridge)
         owner.kill()

@@ -1,10 +1,11 @@
 """Four validators in one process, over real TLS sockets and real disks."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
+from waiting import PATIENCE_S, until
 
 from cherrydag.address import address_of
 from cherrydag.consensus.main_chain import ChainParams
@@ -45,12 +46,6 @@ class Net:
         return AsyncLedger(self.nodes[number].ledger)
 
 
-async def until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(60):
-        while not condition():
-            await asyncio.sleep(0.02)
-
-
 @pytest.fixture
 async def net(tmp_path: Path) -> AsyncIterator[Net]:
     homes = create_network(
@@ -71,7 +66,7 @@ async def net(tmp_path: Path) -> AsyncIterator[Net]:
 
 async def test_a_transfer_through_one_is_final_at_all_with_the_same_chain(net: Net) -> None:
     treasury = net.homes[0].key(TREASURY)
-    sent = await asyncio.wait_for(await net.ledger(0).transfer(treasury, BOB, 5), 30)
+    sent = await asyncio.wait_for(await net.ledger(0).transfer(treasury, BOB, 5), PATIENCE_S)
     assert sent.statuses.tolist() == [Status.APPLIED]
     await until(lambda: all(net.ledger(i).balance(BOB) == 5 for i in range(4)))
     last = min(node.ledger.books.commit_index for node in net.nodes.values())
@@ -86,7 +81,7 @@ async def test_one_transaction_at_two_validators_counts_once(net: Net) -> None:
     first = await net.ledger(0).transfer(treasury, BOB, 7, nonce=0)
     again = await net.ledger(1).transfer(treasury, BOB, 7, nonce=0)
     assert first.id() == again.id()
-    done = await asyncio.gather(asyncio.wait_for(first, 30), asyncio.wait_for(again, 30))
+    done = await asyncio.gather(asyncio.wait_for(first, PATIENCE_S), asyncio.wait_for(again, PATIENCE_S))
     assert [one.statuses.tolist() for one in done] == [[Status.APPLIED]] * 2
     assert done[0].places.tolist() == done[1].places.tolist()
     await until(lambda: all(net.ledger(i).balance(BOB) == 7 for i in range(4)))
@@ -94,28 +89,28 @@ async def test_one_transaction_at_two_validators_counts_once(net: Net) -> None:
 
 async def test_three_go_on_and_the_fourth_catches_up(net: Net) -> None:
     treasury = net.homes[0].key(TREASURY)
-    await asyncio.wait_for(await net.ledger(0).transfer(treasury, BOB, 1), 30)
+    await asyncio.wait_for(await net.ledger(0).transfer(treasury, BOB, 1), PATIENCE_S)
     await net.stop(3)
     for _ in range(3):
-        await asyncio.wait_for(await net.ledger(0).transfer(treasury, BOB, 1), 30)
+        await asyncio.wait_for(await net.ledger(0).transfer(treasury, BOB, 1), PATIENCE_S)
     await net.start(3)
     await until(lambda: net.ledger(3).balance(BOB) == 4)
     back = generate_keypair(b"\x05" * 32)
-    await asyncio.wait_for(await net.ledger(0).transfer(treasury, back, 10), 30)
+    await asyncio.wait_for(await net.ledger(0).transfer(treasury, back, 10), PATIENCE_S)
     await until(lambda: net.ledger(3).balance(back) == 10)
-    through = await asyncio.wait_for(await net.ledger(3).transfer(back, BOB, 2), 60)
+    through = await asyncio.wait_for(await net.ledger(3).transfer(back, BOB, 2), PATIENCE_S)
     assert through.statuses.tolist() == [Status.APPLIED]
 
 
 async def test_all_of_them_can_be_stopped_and_started(net: Net) -> None:
     treasury = net.homes[0].key(TREASURY)
-    await asyncio.wait_for(await net.ledger(0).transfer(treasury, BOB, 1), 30)
+    await asyncio.wait_for(await net.ledger(0).transfer(treasury, BOB, 1), PATIENCE_S)
     for number in range(4):
         await net.stop(number)
     for number in range(4):
         await net.start(number)
     await until(lambda: all(len(node.linked_validators) == 3 for node in net.nodes.values()))
-    await asyncio.wait_for(await net.ledger(0).transfer(treasury, BOB, 1), 60)
+    await asyncio.wait_for(await net.ledger(0).transfer(treasury, BOB, 1), PATIENCE_S)
     await until(lambda: all(net.ledger(i).balance(BOB) == 2 for i in range(4)))
     line = net.ledger(2).account(address_of(treasury.public_key))
     assert line.next_nonce == 2

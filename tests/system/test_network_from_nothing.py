@@ -2,7 +2,6 @@
 
 import json
 import signal
-import time
 from contextlib import ExitStack
 from datetime import datetime
 from pathlib import Path
@@ -10,6 +9,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 from node_processes import NodeProcess
+from waiting import wait_until
 
 from cherrydag.bench.ports import free_ports
 from cherrydag.cli.exits import Exit
@@ -36,13 +36,6 @@ def run(*words: object, code: int = 0) -> str:
 
 def told(*words: object):
     return json.loads(run(*words, "--json"))
-
-
-def until(condition) -> None:
-    ends_s = time.monotonic() + 60
-    while not condition():
-        assert time.monotonic() < ends_s
-        time.sleep(0.05)
 
 
 @pytest.fixture
@@ -92,14 +85,14 @@ def test_four_operators_and_a_follower(net: Path):
             stack.callback(node.kill)
         for node in nodes.values():
             node.await_ready()
-        until(lambda: all(node.get("/readyz")[0] == 200 for node in nodes.values()))
+        wait_until(lambda: all(node.get("/readyz")[0] == 200 for node in nodes.values()))
 
         bob = told("keys", "new", "bob", "--keystore", net / "keys" / "cleo", "--no-password")["address"]
         pays = ("--keystore", net / "keys" / "ann", "--from", "treasury", "--to", bob, "--amount", "5coin")
         sent = told("send", net / "ann", *pays)
         assert sent["status"] == "applied"
         follower = nodes["follower"].api
-        until(lambda: told("balance", follower, bob)["balance"] == str(5 * COIN))
+        wait_until(lambda: told("balance", follower, bob)["balance"] == str(5 * COIN))
         assert told("balance", net / "ann", bob, "--url", nodes["dan"].api)["balance"] == str(5 * COIN)
         assert told("history", net / "dan", bob)["items"][0]["id"] == sent["id"]
         assert told("receipt", follower, sent["id"])["commit"] == sent["commit"]
@@ -130,12 +123,12 @@ def test_four_operators_and_a_follower(net: Path):
         assert "its node does not run" in run("peers", net / "dan", code=Exit.CONFIG)
         assert told("send", net / "ann", *pays)["status"] == "applied"
         assert nodes["cleo"].stop(signal.SIGINT) == Exit.OK
-        until(lambda: nodes["ann"].get("/readyz")[0] == 503)
+        wait_until(lambda: nodes["ann"].get("/readyz")[0] == 503)
         with Client(nodes["ann"].api) as client:
             key = Keystore(net / "keys" / "ann").load("treasury", None)
             client.transfer(key, bob, 1)
             nodes["ann"].send(signal.SIGTERM)
-            until(lambda: nodes["ann"].events("drain"))
+            wait_until(lambda: nodes["ann"].events("drain"))
             codes = [reason["code"] for reason in nodes["ann"].get("/readyz")[1]["reasons"]]
             assert codes[0] == "draining" and "no_quorum" in codes
             with pytest.raises(ConnectionError, match="draining: this node takes no transactions: it stops"):

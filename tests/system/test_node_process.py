@@ -3,12 +3,12 @@
 import json
 import signal
 import socket
-import time
 from contextlib import suppress
 from pathlib import Path
 
 import pytest
 from node_processes import NodeProcess, cherrydag
+from waiting import wait_until
 
 from cherrydag.cli.exits import Exit
 from cherrydag.client import Client
@@ -25,13 +25,6 @@ BOB = generate_keypair(b"\x02" * 32)
 @pytest.fixture
 def shop(tmp_path: Path) -> Path:
     return create_solo(tmp_path / "shop", created_ms=TimestampMs(1_700_000_000_000)).folder
-
-
-def until(condition) -> None:
-    ends_s = time.monotonic() + 30
-    while not condition():
-        assert time.monotonic() < ends_s
-        time.sleep(0.02)
 
 
 def test_a_node_from_its_start_to_its_stop(shop: Path, tmp_path: Path):
@@ -51,7 +44,7 @@ def test_a_node_from_its_start_to_its_stop(shop: Path, tmp_path: Path):
         assert running_node(shop) == info
         for level in ("warning", "error", "debug"):
             node.send(signal.SIGUSR1)
-            until(lambda: node.events("log_level") and node.events("log_level")[-1]["now"] == level)  # noqa: B023
+            wait_until(lambda: node.events("log_level") and node.events("log_level")[-1]["now"] == level)  # noqa: B023
         assert node.stop() == Exit.OK
         assert notified.recv(100).startswith(b"STOPPING=1")
         assert [event["event"] for event in node.log if event["level"] == "info"] == [
@@ -69,13 +62,13 @@ def test_the_level_of_the_log_is_read_anew_and_stays_where_that_is_wrong(shop: P
     with NodeProcess(shop) as node:
         (shop / "config.toml").write_text("[log]\nlevel = 'debug'\n")
         node.send(signal.SIGUSR2)
-        until(lambda: [event["now"] for event in node.events("log_level")] == ["debug"])
+        wait_until(lambda: [event["now"] for event in node.events("log_level")] == ["debug"])
         (shop / "config.toml").write_text("[log]\nlevel = 'loud'\n")
         node.send(signal.SIGUSR2)
-        until(lambda: node.events("config_warning"))
+        wait_until(lambda: node.events("config_warning"))
         assert "got 'loud'" in node.events("config_warning")[0]["words"]
         node.send(signal.SIGUSR1)  # from debug on: it has stayed
-        until(lambda: [event["now"] for event in node.events("log_level")] == ["debug", "info"])
+        wait_until(lambda: [event["now"] for event in node.events("log_level")] == ["debug", "info"])
         assert node.stop() == Exit.OK
 
 
@@ -149,7 +142,7 @@ def test_killed_as_often_as_one_likes_it_begins_as_ever_if_it_got_further_each_t
             with Client(node.api) as client:
                 client.transfer(treasury, BOB, 5).wait()
                 assert client.balance(BOB) == 5 * (number + 1)
-            until(lambda node=node, number=number: len(node.events("got_further")) == number)
+            wait_until(lambda node=node, number=number: len(node.events("got_further")) == number)
             node.kill()
 
 

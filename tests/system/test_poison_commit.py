@@ -4,13 +4,15 @@ import asyncio
 from pathlib import Path
 
 import pytest
+from waiting import PATIENCE_S
 
 from cherrydag.errors import InvariantViolation, invariant
 from cherrydag.execution.executor import Executor
 from cherrydag.ledger import AsyncLedger
 from cherrydag.primitives import TimestampMs
+from cherrydag.runtime.freeze import Freeze
 from cherrydag.runtime.home import TREASURY, create_solo
-from cherrydag.runtime.opening import Freeze, LedgerOptions, open_ledger
+from cherrydag.runtime.opening import LedgerOptions, open_ledger
 from cherrydag.signing import generate_keypair
 from cherrydag.storage.values import StoreOptions
 
@@ -26,7 +28,7 @@ async def test_safe_mode_executes_no_commit_that_was_never_executed(
     treasury = home.key(TREASURY)
     running = await open_ledger(home, OPTIONS)
     ledger = AsyncLedger(running)
-    await asyncio.wait_for(await ledger.transfer(treasury, BOB, 5), 30)
+    await asyncio.wait_for(await ledger.transfer(treasury, BOB, 5), PATIENCE_S)
     good = running.books.commit_index
     execute = Executor.execute
 
@@ -36,7 +38,7 @@ async def test_safe_mode_executes_no_commit_that_was_never_executed(
 
     monkeypatch.setattr(Executor, "execute", poisoned)
     with pytest.raises(InvariantViolation, match="no commit is poisonous"):
-        await asyncio.wait_for(await ledger.transfer(treasury, BOB, 5), 30)
+        await asyncio.wait_for(await ledger.transfer(treasury, BOB, 5), PATIENCE_S)
     await running.close()
 
     with pytest.raises(InvariantViolation, match="no commit is poisonous"):

@@ -73,6 +73,8 @@ ARGUMENTS = {
     "bonds": {},
     "commit": {"commit_index": 1},
     "commits": {"first": 1},
+    "vertex": {"digest": "vertex"},
+    "validators": {},
     "submit": {"records": ""},
     "peers": {},
     "limits": {},
@@ -87,6 +89,8 @@ async def test_the_result_has_the_described_shape(node, method):
     arguments = {
         name: node.last_id if value == "last" else value for name, value in ARGUMENTS[method].items()
     }
+    if method == "vertex":
+        arguments["digest"] = (await node.call("commit", 2))["leader"]["digest"]
     if method == "submission_status":
         arguments["ids"] = [node.last_id, UNKNOWN]
     result = await node.call(method, **arguments)
@@ -351,6 +355,8 @@ async def test_an_answer_is_bounded_and_so_is_a_batch_of_them(tmp_path):
             _, answer = await node.post(json.dumps(call))
             assert ("result" in answer) == is_taken
             assert is_taken or answer["error"]["data"] == {"code": "limit_response_bytes", "limit": room}
+            counted = "ok" if is_taken else "limit_response_bytes"
+            assert node.server.calls.counts == {("balance", counted): 1}
     for room, taken in ((3 * size + 3, 2), (3 * size + 4, 3), (3 * size + 5, 3)):
         async with api(tmp_path / "l", replace(RpcLimits(), response_bytes=room)) as node:
             _, answers = await node.post(json.dumps([call] * 5))

@@ -7,10 +7,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from aiohttp import web
-from rpc_rig import ALICE, BOB, CAROL, OPTIONS, api
+from rpc_rig import ALICE, BOB, CAROL, OPTIONS, api, served
 
 from cherrydag.address import Network, address_of, encode_address
-from cherrydag.client import AsyncClient, Client
+from cherrydag.client import AsyncClient
 from cherrydag.errors import Closed, ConfigError, Overloaded, PeerFault, Rejected, ShapeError
 from cherrydag.execution.accounts import Status
 from cherrydag.execution.anchor import AnchorKind, encode_anchor
@@ -19,7 +19,6 @@ from cherrydag.primitives import Digest
 from cherrydag.rpc import remote_submission
 from cherrydag.rpc.limits import RpcLimits
 from cherrydag.rpc.link import RemoteOverloaded
-from cherrydag.rpc.server import RpcOptions, RpcServer
 from cherrydag.runtime.submissions import Phase
 
 TO = address_of(BOB.public_key)
@@ -187,10 +186,10 @@ async def test_a_gap_in_the_events_is_the_fault_of_the_node(tmp_path):
         first = (await node.call("commits", 1))["commits"][0]
         third = first | {"commit_index": 3}
 
-        async def events(_):
-            yield 0
-            yield first
-            yield third
+        async def events(*_):
+            yield {"subscription": 1, "commit_index": 0}
+            yield {"cursor": 1, "result": first}
+            yield {"cursor": 3, "result": third}
 
         client._link._events = events
         seen = []
@@ -198,6 +197,31 @@ async def test_a_gap_in_the_events_is_the_fault_of_the_node(tmp_path):
             async for event in client.subscribe(0):
                 seen += [event.index]
         assert seen == [1]
+        third.pop("commit_index")
+        with pytest.raises(PeerFault, match="commit_index"):
+            async for event in client.subscribe(0):
+                seen += [event.index]
+        assert seen == [1, 1]
+
+
+async def test_a_commit_whose_rows_did_not_come_is_asked_for_again(tmp_path):
+    async with api(tmp_path / "l") as node, AsyncClient(node.url) as client:
+        for _ in range(3):
+            await (await node.ledger.transfer(node.ledger.treasury, BOB, 1))
+        request, failures = client._link._request, iter([1, 0, 1, 1])
+
+        async def fails_now_and_then(verb, path, **options):
+            if path.startswith("/commits/") and next(failures, 0):
+                raise ConnectionError("it broke")
+            return await request(verb, path, **options)
+
+        client._link._request = fails_now_and_then
+        seen = []
+        async for event in client.subscribe(0):
+            seen.append(event.index)
+            if event.index == 3:
+                break
+        assert seen == [1, 2, 3]
 
 
 async def test_commits_with_many_rows_come_whole(tmp_path):
@@ -236,7 +260,7 @@ async def test_a_node_that_is_not_there_is_a_connection_error(tmp_path):
         url = node.url
     async with AsyncClient(url, timeout_s=0.2) as client:
         for ask in (client.status(), client.supply(), client.balance(BOB)):
-            with pytest.raises(ConnectionError):
+            with pytest.raises(ConnectionError, match=f"^{url}/: Connection refused$"):
                 await ask
         with pytest.raises(ConnectionError):
             async for _ in client.subscribe(0):
@@ -329,6 +353,10 @@ LIES = [
     ("receipt", _set("status", "excellent"), "answer"),
     ("ledger_info", _set("network", "moon"), "answer"),
     ("account", _set("balance", "much"), "answer"),
+    ("account_proof", lambda result: result.clear(), "answer"),
+    ("balance", _set("balance", None), "answer"),
+    ("balance", lambda result: result.clear(), "answer"),
+    ("supply", _set("fees", "few"), "answer"),
 ]
 
 
@@ -345,10 +373,20 @@ async def test_a_lie_is_seen(tmp_path, method, lie, code):
                 "receipt": lambda: client.receipt(sent.id()),
                 "ledger_info": lambda: client.balance(BOB),
                 "account": lambda: client.account(BOB),
+                "balance": lambda: client.balance(BOB),
+                "supply": lambda: client.supply(),
             }
             with pytest.raises(PeerFault) as caught:
                 await asks[method]()
             assert caught.value.code == code
+
+
+async def test_a_nonce_that_is_none_is_the_fault_of_the_node(tmp_path):
+    async with api(tmp_path / "l") as node:
+        lie = _set("next_nonce", "soon")
+        async with Liar(node, "account", lie) as url, AsyncClient(url) as client:
+            with pytest.raises(PeerFault, match="not what it should be"):
+                await client.transfer(node.ledger.treasury, BOB, 5)
 
 
 async def test_the_line_is_the_proven_one_whatever_the_node_says_of_it(tmp_path):
@@ -363,39 +401,28 @@ async def test_the_line_is_the_proven_one_whatever_the_node_says_of_it(tmp_path)
 
 
 def test_a_script_uses_the_same_verbs(tmp_path):
-    with Ledger.open(tmp_path / "l", options=OPTIONS) as ledger:
-
-        async def serve() -> RpcServer:
-            server = RpcServer(ledger._ledger._running, options=RpcOptions())
-            await server.start()
-            return server
-
-        server = ledger._thread.run(serve())
-        try:
-            with Client(f"http://127.0.0.1:{server.port}") as client:
-                sent = client.transfer(ledger.treasury, ALICE, 7).wait(30)
-                assert sent.statuses.tolist() == [Status.APPLIED]
-                assert client.balance(ALICE) == ledger.balance(ALICE) == 7
-                assert client.account(ALICE) == ledger.account(ALICE)
-                assert client.receipt(sent.id()) == ledger.receipt(sent.id())
-                assert client.transaction(sent.id()) == ledger.transaction(sent.id())
-                assert client.inclusion(sent.id()) == ledger.inclusion(sent.id())
-                assert client.history(ALICE) == ledger.history(ALICE)
-                assert client.supply() == ledger.supply()
-                assert client.status() == ledger.status()
-                assert client.phase(sent.id()) is Phase.FINAL
-                assert client.proof(ALICE).line.balance == 7
-                assert client.genesis().digest == ledger.genesis_digest
-                events = client.subscribe(0)
-                assert next(events).index == 1
-                events.close()
-                done = client.submit(b"").wait(5)
-                assert len(done) == 0
-            client.close()
-            with pytest.raises(Closed):
-                client.balance(ALICE)
-        finally:
-            ledger._thread.run(server.close())
+    with Ledger.open(tmp_path / "l", options=OPTIONS) as ledger, served(ledger) as client:
+        sent = client.transfer(ledger.treasury, ALICE, 7).wait(30)
+        assert sent.statuses.tolist() == [Status.APPLIED]
+        assert client.balance(ALICE) == ledger.balance(ALICE) == 7
+        assert client.account(ALICE) == ledger.account(ALICE)
+        assert client.receipt(sent.id()) == ledger.receipt(sent.id())
+        assert client.transaction(sent.id()) == ledger.transaction(sent.id())
+        assert client.inclusion(sent.id()) == ledger.inclusion(sent.id())
+        assert client.history(ALICE) == ledger.history(ALICE)
+        assert client.supply() == ledger.supply()
+        assert client.status() == ledger.status()
+        assert client.phase(sent.id()) is Phase.FINAL
+        assert client.proof(ALICE).line.balance == 7
+        assert client.genesis().digest == ledger.genesis_digest
+        events = client.subscribe(0)
+        assert next(events).index == 1
+        events.close()
+        done = client.submit(b"").wait(5)
+        assert len(done) == 0
+        client.close()
+        with pytest.raises(Closed):
+            client.balance(ALICE)
 
 
 async def test_an_async_submission_is_awaited_and_not_waited_for(tmp_path):

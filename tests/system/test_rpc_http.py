@@ -11,7 +11,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from rpc_rig import BOB, CAROL, api
 
 from cherrydag.address import Network, address_of, encode_address
-from cherrydag.errors import ConfigError
+from cherrydag.errors import ConfigError, NoRoom
 from cherrydag.execution.accounts import Status
 from cherrydag.mempool import AddStatus
 from cherrydag.rpc.forms import ANSWER
@@ -390,12 +390,16 @@ async def test_a_node_that_cannot_serve_says_why(tmp_path, monkeypatch):
             (engine, "is_behind", True, "behind"),
             (engine, "is_recovered", False, "recovering"),
             (type(running.store), "failure", failure, "not_writable"),
+            (type(running), "no_room", NoRoom("no space"), "not_writable"),
         ]
         for owner, name, value, code in cases:
             with monkeypatch.context() as patched:
                 patched.setattr(owner, name, value)
                 status, told = await node.get("/readyz")
                 assert status == 503 and [reason["code"] for reason in told["reasons"]] == [code]
+                async with node.http.get(node.url + "/metrics") as response:
+                    figures = await response.text()
+                assert ("cherrydag_store_failed 1.0" in figures) == (code == "not_writable")
         object.__setattr__(committee, "quorum", 2)
         status, told = await node.get("/readyz")
         assert status == 503 and told["reasons"][0]["code"] == "no_quorum"
@@ -406,6 +410,10 @@ async def test_figures_are_read_when_they_are_asked_for(tmp_path):
         await post(node, node.transfers(node.ledger.treasury, TO, 3).tobytes(), "?wait=final")
         await node.call("balance", _text(CAROL))
         await node.error("balance", "x")
+        service = node.ledger._running.service
+        service.gate.refused["overload.wait_ms"] += 2
+        service.funding.held, service.funding.refused = 4, 5
+        service.gate.overload.rate, service.gate.arriving = 2000, 500
         async with node.http.get(node.url + "/metrics") as response:
             assert response.headers["Content-Type"].startswith("text/plain")
             text = await response.text()
@@ -425,7 +433,16 @@ async def test_figures_are_read_when_they_are_asked_for(tmp_path):
         assert found["rpc_calls_total balance ok"] == 1
         assert found["rpc_calls_total balance address_separator"] == 1
         assert found["rpc_limit body_bytes"] == 1 << 20
+        assert found["admission_refused_total overload.wait_ms"] == 2
+        assert found["admission_refused_total submissions"] == 0
+        assert (found["admission_held"], found["admission_unfunded_total"]) == (4, 5)
+        assert (found["admission_drain"], found["admission_wait_seconds"]) == (2000, 0.25)
+        assert (found["admission_waiting"], found["admission_overloaded"]) == (500, 0)
+        assert found["admission_waiting_limit"] == found["admission_vertex_limit"] == 24_576
         assert found["linked_stake"] == found["quorum_stake"] == 1
+        service.gate.overload.rate = 0
+        async with node.http.get(node.url + "/metrics") as response:
+            assert "cherrydag_admission_wait_seconds NaN" in await response.text()
         assert all(name in text for name in ("store_used_bytes", "worker_jobs_completed", "loop_lag_seconds"))
 
 

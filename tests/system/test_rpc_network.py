@@ -1,11 +1,11 @@
 """The API of validators in a network: links and quorum are told, and one node's answers hold at another."""
 
 import asyncio
-from collections.abc import Callable
 from contextlib import AsyncExitStack
 
 import aiohttp
 import pytest
+from waiting import PATIENCE_S, until
 
 from cherrydag.client import AsyncClient
 from cherrydag.consensus.main_chain import ChainParams
@@ -22,12 +22,6 @@ from cherrydag.storage.values import StoreOptions
 BOB = generate_keypair(b"\x02" * 32)
 OPTIONS = LedgerOptions(store=StoreOptions(map_bytes=1 << 30, preflight=False), verify_threads=1)
 COUNT = 4
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(60):
-        while not condition():
-            await asyncio.sleep(0.02)
 
 
 @pytest.fixture
@@ -68,9 +62,9 @@ async def test_what_one_node_took_another_proves(net):
     treasury = net[0][0].key(TREASURY)
     first, second = net[0][3], net[1][3]
     for amount in range(1, 4):
-        sent = await asyncio.wait_for(await first.transfer(treasury, BOB, amount), 30)
+        sent = await asyncio.wait_for(await first.transfer(treasury, BOB, amount), PATIENCE_S)
         assert sent.statuses.tolist() == [Status.APPLIED]
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(PATIENCE_S):
         while await second.balance(BOB) != 6:
             await asyncio.sleep(0.02)
         proof = await second.proof(BOB)
@@ -97,3 +91,38 @@ async def test_links_and_quorum_are_told(net):
         await until(lambda: len(net[0][1].linked_validators) == lost - 1)  # noqa: B023 - awaited here
         got, told = await get(server, "/readyz")
         assert got == status and ("no_quorum" in told) == (status == 503)
+
+
+async def test_every_node_tells_how_the_dag_of_all_grows(net):
+    treasury, clients = net[0][0].key(TREASURY), [member[3] for member in net]
+    feeds = [client.dag() for client in clients]
+    names: list[dict[str, int]] = [{} for _ in net]
+    commits: list[dict[int, tuple[str, ...]]] = [{} for _ in net]
+    sent = await asyncio.wait_for(await clients[0].transfer(treasury, BOB, 1), PATIENCE_S)
+    last = (await clients[0].receipt(sent.id())).place.commit_index
+    async with asyncio.timeout(PATIENCE_S):
+        for number, feed in enumerate(feeds):
+            while last not in commits[number]:
+                update = await anext(feed)
+                names[number] |= {each.name: each.author for each in update.vertices}
+                commits[number] |= {each.commit_index: each.vertices for each in update.commits}
+            await feed.aclose()
+    assert all(set(each.values()) == {0, 1, 2, 3} for each in names)
+    for index in range(1, last + 1):
+        assert len({each[index] for each in commits}) == 1
+        assert all(set(each[index]) <= set(known) for each, known in zip(commits, names, strict=True))
+
+
+async def test_a_validator_that_is_gone_misses_rounds_and_leads(net):
+    treasury, first = net[0][0].key(TREASURY), net[0][3]
+    await net[3][1].close()
+    async with asyncio.timeout(PATIENCE_S):
+        while True:
+            await asyncio.wait_for(await first.transfer(treasury, BOB, 1), PATIENCE_S)
+            found = await first.validators()
+            if found[3].leads_missed and found[3].misses > 3:
+                break
+    assert [one.is_self for one in found] == [True, False, False, False]
+    assert [one.is_linked for one in found] == [False, True, True, False]
+    assert found[0].misses == 0 and all(one.leads for one in found[:3])
+    assert found[3].last_round is None or found[3].last_round < found[0].last_round

@@ -12,7 +12,7 @@ SHORT = ("--rates", "20,40", "--delays", "100", "--parents", "2,3", "--seconds",
 
 def run(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "tools/tips.py", *map(str, arguments)]
-    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300, check=False)
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=1800, check=False)
 
 
 def test_json_has_a_line_for_each_setting_and_repeats_under_one_seed() -> None:

@@ -33,7 +33,7 @@ def run(*command: str | Path, cwd: Path = ROOT, **environment: str) -> subproces
         env={**os.environ, **environment},
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=1800,
         check=False,
     )
 

@@ -86,6 +86,7 @@ async def test_every_transfer_is_sent_once_in_order_and_counted() -> None:
     assert [number for body in link.requests for number in numbers(body)] == [0, 1, 2, 3, 4]
     assert (lane.offered, lane.final, lane.queued) == (5, 5, 0)
     assert [(sample.due_us, sample.transfers) for sample in lane.samples] == [(0, 3), (1000, 2)]
+    assert lane.dues == [(0, 3), (1000, 2)]
     assert all(sample.due_us <= sample.sent_us <= sample.done_us for sample in lane.samples)
 
 
@@ -144,6 +145,7 @@ async def test_without_retries_what_found_no_room_is_given_up_and_the_lane_ends(
     lane = await run(Lane([link], octets(5), plan, 1, retries=False))  # type: ignore[list-item]
     assert [numbers(body) for body in link.requests] == [[0, 1], [2, 3, 4]]
     assert (lane.counters.refused, lane.counters.given_up, lane.final) == (3, 3, 2)
+    assert lane.dues == [(0, 2), (1000, 3)]
     assert not lane.counters.failed
 
 

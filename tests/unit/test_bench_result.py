@@ -3,7 +3,9 @@
 import json
 import os
 import threading
+import time
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -11,16 +13,18 @@ import pytest
 
 from cherrydag.bench.knee import KneeSearch, Step
 from cherrydag.bench.lane import Counters
-from cherrydag.bench.load import LoadOutcome
-from cherrydag.bench.measurement import Measured, Result, Snapshot, result
+from cherrydag.bench.load import LoadOutcome, LoadSettings
+from cherrydag.bench.measurement import Measured, Result, Snapshot, Watch, result, run
 from cherrydag.bench.node_api import NodeFigures
 from cherrydag.bench.plots import check_plot, plot_knee, plot_timeline
 from cherrydag.bench.process_figures import (
     MAIN,
+    MachineTime,
     ProcessFigures,
     ThreadTime,
     commit_of,
     machine,
+    machine_time,
     process_figures,
 )
 from cherrydag.bench.report import knee_lines, lines
@@ -29,17 +33,22 @@ from cherrydag.errors import ConfigError
 SECOND = 1_000_000
 
 
-def snapshot(at_s: float, cpu_s: float, count: int, machine_s: float) -> Snapshot:
+def snapshot(at_s: float, cpu_s: float, count: int, machine: MachineTime) -> Snapshot:
     threads = {MAIN: ThreadTime(cpu_s / 2, cpu_s)}
     process = ProcessFigures(cpu_s, threads, 1 << 20, 2 << 20, 0)
     node = NodeFigures(count, 2 * count, 3 * count, 0, 500 * count, 100 * count, 0, 0, False)
-    return Snapshot(at_s, {"v0": process, "gone": None}, {"v0": node, "gone": None}, machine_s)
+    return Snapshot(at_s, {"v0": process, "gone": None}, {"v0": node, "gone": None}, machine)
 
 
-def measured(samples: list[tuple[int, int, int, int]], **counters: object) -> Measured:
+def measured(
+    samples: list[tuple[int, int, int, int]], lost: Sequence[tuple[int, int]] = (), **counters: object
+) -> Measured:
+    """lost: moments and numbers of transfers that were due and never became final."""
     table = np.array(samples, np.int64).reshape(-1, 4)
-    outcome = LoadOutcome(table, Counters(**counters), offered=int(table[:, 3].sum()))  # type: ignore[arg-type]
-    return Measured(outcome, (1.0, 3.0), snapshot(101, 5, 0, 50), snapshot(103, 6, 10, 53))
+    dues = np.concatenate([table[:, [0, 3]], np.array(lost, np.int64).reshape(-1, 2)])
+    outcome = LoadOutcome(table, dues, Counters(**counters))  # type: ignore[arg-type]
+    before, after = snapshot(101, 5, 0, MachineTime(50, 7)), snapshot(103, 6, 10, MachineTime(53, 7.5))
+    return Measured(outcome, (1.0, 3.0), before, after)
 
 
 GOOD = measured(
@@ -62,11 +71,19 @@ def test_rates_are_of_the_window_and_latencies_of_what_was_due_in_it() -> None:
     assert told.late_p99_ms == pytest.approx(50, rel=0.01)
 
 
+def test_what_never_became_final_was_offered_all_the_same() -> None:
+    final = [(SECOND, SECOND, 2 * SECOND, 100)]
+    told = result(measured(final, [(SECOND - 1, 7), (SECOND, 300), (3 * SECOND, 7)], given_up=314))
+    assert (told.offered_rate, told.final_rate) == (400 / 2, 100 / 2)
+    assert told.transfers["offered"] == 414
+    assert [row[:3] for row in told.timeline] == [(0, 7, 0), (1, 400, 0), (2, 0, 100), (3, 7, 0)]
+
+
 def test_costs_are_shared_by_what_became_final_in_the_window() -> None:
     told = result(GOOD)
     assert told.cpu_us == {"v0": 2000, "all": 2000}
     assert told.threads_us == {"v0": {MAIN: (1000, 2000)}}
-    assert (told.busy_cores, told.others_cores) == (0.5, 1.0)
+    assert (told.busy_cores, told.others_cores, told.stolen_cores) == (0.5, 1.0, 0.25)
     assert (told.commits_per_s, told.rounds_per_s, told.syncs_per_s) == (5, 10, {"v0": 15})
     assert (told.wire_bytes, told.disk_bytes, told.rss_mib) == (10, 2, {"v0": 2})
 
@@ -87,6 +104,7 @@ def test_a_load_without_fault_has_no_failures_and_says_what_was_late() -> None:
     told = result(GOOD)
     assert told.failures == []
     assert any("other processes used 1.0 cores" in note for note in told.notes)
+    assert any("other guests of its host took 0.2 cores" in note for note in told.notes)
 
 
 @pytest.mark.parametrize(
@@ -125,9 +143,36 @@ def test_a_result_is_json_and_its_table_says_how_it_ended() -> None:
 
 def test_outcomes_of_several_processes_add_up() -> None:
     whole = LoadOutcome()
-    for part in (GOOD.outcome, LoadOutcome(unfinished=2, offered=5, counters=Counters(overloaded=1))):
+    for part in (
+        GOOD.outcome,
+        LoadOutcome(dues=np.array([[0, 5]]), counters=Counters(overloaded=1), unfinished=2),
+    ):
         whole.add(part)
     assert (whole.final, whole.offered, whole.unfinished, whole.counters.overloaded) == (557, 562, 2, 1)
+
+
+def test_an_interrupted_load_does_not_wait_for_what_was_planned() -> None:
+    done: list[str] = []
+    events = [(0.0, lambda: done.append("now")), (20.0, lambda: done.append("late"))]
+    with pytest.raises(KeyboardInterrupt):
+        run(InterruptedLoad(done), Watch({}, {}), 0.0, lambda _: None, events)  # type: ignore[arg-type]
+    assert done == ["now"]
+
+
+class InterruptedLoad:
+    """Ctrl-C comes once the plan has begun."""
+
+    def __init__(self, done: list[str]) -> None:
+        self.settings = LoadSettings(("http://127.0.0.1:1",), Path(), 40, 40.0, 1.0)
+        self._done = done
+
+    def begin(self) -> int:
+        return time.monotonic_ns()
+
+    def follow(self, _: object) -> LoadOutcome:
+        while not self._done:
+            time.sleep(0.001)
+        raise KeyboardInterrupt
 
 
 # Pictures
@@ -192,6 +237,13 @@ def test_numbered_threads_are_counted_together() -> None:
     for thread in threads:
         thread.join()
     assert found is not None and "worker" in found.threads and "worker8" not in found.threads
+
+
+def test_the_machine_s_time_only_rises() -> None:
+    before = machine_time()
+    sum(range(10**6))
+    spent = machine_time() - before
+    assert before.busy_s > 0 and spent.busy_s >= 0 and spent.stolen_s >= 0
 
 
 def test_the_machine_is_told_with_the_disk_and_the_commit(tmp_path: Path) -> None:

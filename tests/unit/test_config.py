@@ -2,6 +2,8 @@
 
 import resource
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -19,9 +21,12 @@ from cherrydag.config import (
     place_of,
 )
 from cherrydag.config_sources import FLAG, Sources, dumps, file_in, known_keys, load, toml_text
+from cherrydag.daemon_options import options_of
 from cherrydag.errors import ConfigError
 from cherrydag.genesis import Allocation, Genesis, Validator
+from cherrydag.overload import OverloadLimits
 from cherrydag.primitives import Address, Amount, Stake, TimestampMs
+from cherrydag.runtime.service import ServiceLimits
 from cherrydag.signing import generate_keypair
 
 KEYS = [generate_keypair(bytes([i]) * 32).public_key for i in (1, 2)]
@@ -174,6 +179,10 @@ def test_a_file_that_cannot_be_read_is_refused(tmp_path: Path):
         ("peers.others_max", 0, 4096),
         ("ledger.verify_threads", 0, 256),
         ("log.rate", 1, 1_000_000),
+        ("overload.vertex_ms", 10, 10_000),
+        ("overload.wait_ms", 10, 60_000),
+        ("overload.patience_ms", 1, 60_000),
+        ("overload.funding_ms", 0, 60_000),
         ("timing.leader_timeout_ms", 50, 10_000),
         ("timing.min_round_delay_ms", 0, 5000),
         ("timing.idle_round_delay_ms", 100, 60_000),
@@ -229,6 +238,7 @@ def test_nodes():
         ({"faucet__key": "A b"}, "faucet.key: expected the name"),
         ({"store__map_bytes": 0}, "store.map_bytes: expected at least 1"),
         ({"store__map_bytes": 2, "store__map_bytes_max": 1}, "store.map_bytes: expected at most"),
+        ({"overload__wait_ms": 349}, "overload.wait_ms: expected at least overload.vertex_ms, 350, got 349"),
         ({"timing__min_round_delay_ms": 5000}, "timing.min_round_delay_ms: expected at most"),
     ],
 )
@@ -245,8 +255,32 @@ def test_what_fits_is_taken():
         {"peers__listen": "127.0.0.2:7", "api__listen": "127.0.0.1:7"},
         {"api__listen": "0.0.0.0:7", "api__hosts": "a.example"},
         {"faucet__key": "treasury"},
+        {"overload__wait_ms": 350},
     ):
         check(config(**flags), genesis(("h:1",)), KEYS[0])
+
+
+def test_what_is_said_of_an_overload_reaches_the_service():
+    home: Any = SimpleNamespace(genesis=genesis())
+    given = config(
+        overload__vertex_ms=11, overload__wait_ms=22, overload__patience_ms=33, overload__funding_ms=44
+    )
+    limits = options_of(given, home, generate_keypair(bytes(32))).ledger.service
+    assert limits.overload == OverloadLimits(vertex_ms=11, wait_ms=22, patience_ms=33)
+    assert limits.funding_ms == 44
+    assert options_of(config(), home, generate_keypair(bytes(32))).ledger.service == ServiceLimits()
+
+
+@pytest.mark.parametrize("is_served", [False, True])
+def test_whether_the_explorer_is_served_reaches_the_api(tmp_path: Path, is_served: bool):
+    home: Any = SimpleNamespace(genesis=genesis())
+    path = tmp_path / "config.toml"
+    path.write_text(f"[api]\nexplorer = {str(is_served).lower()}\n")
+    for sources in (Sources(file=path), Sources(flags={"api.explorer": str(is_served).lower()})):
+        api = options_of(load(sources).config, home, generate_keypair(bytes(32))).api
+        assert api is not None and api.explorer is is_served
+    api = options_of(Config(), home, generate_keypair(bytes(32))).api
+    assert api is not None and api.explorer
 
 
 def test_an_operator_is_no_validator():

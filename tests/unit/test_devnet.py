@@ -1,19 +1,22 @@
 """Parts of a devnet that need no process: folder, figures and how they are shown, the load's transfers."""
 
+import asyncio
 import io
 import json
 import socket
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from cherrydag.address import Network, address_of
 from cherrydag.bench.ports import HOST
+from cherrydag.chain import Chain
 from cherrydag.config_sources import Sources, file_in, load
 from cherrydag.crypto import verify_signatures
 from cherrydag.devnet import folder as folders
-from cherrydag.devnet import temporary
+from cherrydag.devnet import temporary, watch
 from cherrydag.devnet.figures import (
     WINDOW_S,
     Figures,
@@ -26,9 +29,11 @@ from cherrydag.devnet.figures import (
 from cherrydag.devnet.folder import PROBE, USER, DevnetSpec, create_devnet, is_devnet, load_devnet
 from cherrydag.devnet.load import Batches, decode_figures, encode_figures
 from cherrydag.devnet.view import Ended, JsonView, LineView, Started, TerminalView
+from cherrydag.devnet.watch import Prober
 from cherrydag.errors import ConfigError
 from cherrydag.primitives import TimestampMs
 from cherrydag.runtime.home import Home
+from cherrydag.signing import generate_keypair
 from cherrydag.transaction import check_records, transaction_ids
 
 NOW_MS = TimestampMs(1_800_000_000_000)
@@ -263,3 +268,18 @@ def test_table_has_a_row_for_each_node_and_for_all(monkeypatch: pytest.MonkeyPat
     assert ["v0", "ready", "12", "10", "3", "of", "3", "60", "20", "7"] in rows
     assert ["v1", "ended", "-", "-", "-", "60", "20", "7"] in rows
     assert ["all", "190", "49"] in rows
+
+
+async def test_a_probe_that_its_node_takes_and_never_issues_has_failed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    class Stuck:
+        async def submit(self, _: object) -> None:
+            await asyncio.Event().wait()
+
+    monkeypatch.setattr(watch, "_FINAL_S", 0.0)
+    key = generate_keypair(bytes(32))
+    prober = Prober([], Chain.of(bytes(32)), key, address_of(key.public_key))
+    stuck: Any = Stuck()
+    await prober._probe(stuck, prober._record(0))
+    assert prober.failed == 1 and prober.latencies.summary(0) is None

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import pytest
-from engines import FOUR, START_MS, Forge, Marks, MockSigner, Payloads, flat, issuer, of_type
+from engines import FOUR, START_MS, Forge, Marks, MockSigner, Payloads, flat, issuer, of_type, rules_of
 from engines import Host as EngineHost
 
 from cherrydag.consensus.effects import Persist, Relay
@@ -17,7 +17,7 @@ from cherrydag.params import PEER_SELF
 from cherrydag.payload import EMPTY_PAYLOAD
 from cherrydag.refs import OperatorRef
 from cherrydag.storage.memory import MemoryStore
-from cherrydag.verify import verify_vertex
+from cherrydag.verify import EpochRules, verify_vertex
 from cherrydag.vertex import OperatorVertex
 
 FORGE = Forge()
@@ -37,19 +37,20 @@ class Desk:
     now_ms: int = START_MS
     sent: list[OperatorVertex] = field(default_factory=list)
     params: ChainParams = field(default_factory=lambda: ChainParams(gc_depth=6))
+    rules: EpochRules = FOUR
 
     def __post_init__(self) -> None:
         self.boot()
 
     def boot(self) -> None:
         self.payloads = Payloads(self.waiting)
-        self.host = EngineHost(None, store=self.store, params=self.params)
+        self.host = EngineHost(None, self.rules, store=self.store, params=self.params)
         self.engine = self.host.engine
         self.engine.set_issuer(ME, 1, self.quota)
         self.pending: list[Any] = []
         mark = self.marks.load()
         timing = self.timing
-        self.issuing = Issuing(FOUR, self.engine, ME, MockSigner(9), self.payloads, timing, mark)
+        self.issuing = Issuing(self.rules, self.engine, ME, MockSigner(9), self.payloads, timing, mark)
         self.perform(self.engine.start(self.now_ms))
         recovered = self.issuing.recover(self.now_ms)
         if recovered is not None and (mark is None or mark.round < recovered.round):
@@ -74,7 +75,7 @@ class Desk:
         vertex = self.issuing.make(self.now_ms)
         if vertex is None:
             return None
-        verify_vertex(replace(vertex, payload=EMPTY_PAYLOAD), FOUR)
+        verify_vertex(replace(vertex, payload=EMPTY_PAYLOAD), self.rules)
         self.perform(self.engine.on_vertices([vertex], PEER_SELF, self.now_ms))
         assert self.engine.window.get(vertex.digest) is vertex
         self.issuing.issued(vertex, self.now_ms)
@@ -140,6 +141,20 @@ def test_nothing_is_issued_before_there_are_parents() -> None:
     assert operator.make(0) is None and operator.make() is None
     operator.follow(FORGE.rounds(1))
     assert operator.make() is not None
+
+
+def test_a_lone_validator_whose_rounds_have_one_vertex_has_parents_enough() -> None:
+    rules = rules_of([1])
+    rounds = Forge(rules).rounds(3)
+    operator = Desk(rules=rules)
+    operator.payloads.left = 1
+    operator.follow(rounds[:1])
+    assert operator.make(0) is None and operator.make() is None  # nothing has two vertices yet
+    operator.follow(rounds[1:])
+    first = operator.make()
+    assert first is not None and set(first.parents) == {rounds[2][0].ref, rounds[1][0].ref}
+    operator.sync(), operator.mark(), operator.tell()
+    assert operator.issue().parents[0] == first.ref
 
 
 def test_a_vertex_is_anchored_near_the_clock_though_all_tips_are_old() -> None:

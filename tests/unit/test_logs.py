@@ -9,7 +9,24 @@ from pathlib import Path
 import pytest
 
 from cherrydag import logs
-from cherrydag.logs import EVENTS, LEVELS, TEXT_CHARS_MAX, WINDOW_MS, EventLog, take_library_lines
+from cherrydag.errors import ConfigError
+from cherrydag.logs import (
+    CONFIGURED,
+    EVENTS,
+    LEVEL_REQUEST,
+    LEVELS,
+    RECENT,
+    RECENT_OLD,
+    TEXT_CHARS_MAX,
+    WINDOW_MS,
+    EventLog,
+    RecentLines,
+    forget_request,
+    is_level_requested,
+    request_level,
+    take_library_lines,
+    take_request,
+)
 
 
 class Rig:
@@ -171,3 +188,83 @@ def test_a_stream_that_takes_nothing_loses_lines_and_stops_nothing(
     rig.log("stop")
     assert refused == [step]
     assert rig.told[-1]["event"] == "stop"
+
+
+# The last lines
+
+
+def test_what_is_written_is_kept_in_a_private_file_too(tmp_path):
+    rig = Rig(recent=RecentLines(tmp_path))
+    rig.log("stop", words="a\ud800")
+    rig.log("checkpoint_certified")
+    assert (tmp_path / RECENT).read_text().splitlines() == rig.lines
+    assert (tmp_path / RECENT).stat().st_mode & 0o777 == 0o600
+
+
+@pytest.mark.parametrize("more", [-1, 0, 1])
+def test_two_files_take_turns(tmp_path, more: int):
+    recent = RecentLines(tmp_path, bytes_max=100)
+    recent.keep("x" * (99 + more))
+    assert (tmp_path / RECENT_OLD).exists() == (more >= 0)
+    for number in range(200):
+        recent.keep(f"{number:09}")
+    sizes = [(tmp_path / name).stat().st_size for name in (RECENT, RECENT_OLD) if (tmp_path / name).exists()]
+    assert sum(sizes) <= 200
+    kept = (tmp_path / RECENT_OLD).read_text().splitlines()
+    assert kept[-1] in (f"{199:09}", f"{198:09}") or (tmp_path / RECENT).read_text().endswith(f"{199:09}\n")
+
+
+def test_a_process_goes_on_where_the_one_before_has_ended(tmp_path):
+    for number in range(2):
+        recent = RecentLines(tmp_path)
+        recent.keep(str(number))
+        recent.close()
+        recent.close()
+    assert (tmp_path / RECENT).read_text() == "0\n1\n"
+
+
+def test_lines_that_cannot_be_kept_stop_nothing(tmp_path):
+    rig = Rig(recent=RecentLines(tmp_path / "gone"))
+    rig.log("stop")
+    (tmp_path / RECENT).symlink_to(tmp_path / "elsewhere")
+    RecentLines(tmp_path).keep("x")
+    assert len(rig.lines) == 1 and not (tmp_path / "elsewhere").exists()
+
+
+# The level that is asked for
+
+
+@pytest.mark.parametrize("level", LEVELS)
+def test_a_level_is_asked_for_once(tmp_path, level: str):
+    assert take_request(tmp_path) is None
+    request_level(tmp_path, level)
+    assert is_level_requested(tmp_path)
+    assert take_request(tmp_path) == level
+    assert not is_level_requested(tmp_path) and take_request(tmp_path) is None
+
+
+def test_the_configured_level_can_be_asked_for(tmp_path):
+    request_level(tmp_path, CONFIGURED)
+    assert take_request(tmp_path) is None and not is_level_requested(tmp_path)
+
+
+def test_a_request_that_others_could_have_written_is_none(tmp_path):
+    request_level(tmp_path, "debug")
+    (tmp_path / LEVEL_REQUEST).chmod(0o620)
+    with pytest.raises(ConfigError, match="mode"):
+        take_request(tmp_path)
+    assert not is_level_requested(tmp_path)
+
+
+@pytest.mark.parametrize("text", ["", "loud", "debug\ninfo", "x" * 100])
+def test_a_request_for_no_level_is_refused(tmp_path, text: str):
+    request_level(tmp_path, text)
+    with pytest.raises(ConfigError):
+        take_request(tmp_path)
+
+
+def test_a_start_forgets_what_the_process_before_was_asked(tmp_path):
+    request_level(tmp_path, "debug")
+    forget_request(tmp_path)
+    forget_request(tmp_path)
+    assert take_request(tmp_path) is None

@@ -63,3 +63,23 @@ def test_the_thread_ends_though_its_last_work_fails() -> None:
     with pytest.raises(ValueError, match="oh"):
         thread.close(fail)
     assert not thread._thread.is_alive()
+
+
+def test_whoever_still_waits_when_it_ends_is_told() -> None:
+    thread, began, told = LoopThread("shop"), threading.Event(), []
+
+    async def wait() -> None:
+        began.set()
+        await asyncio.Event().wait()
+
+    def ask() -> None:
+        with pytest.raises(Closed, match="the shop is closed"):
+            thread.run(wait())
+        told.append(True)
+
+    asker = threading.Thread(target=ask, daemon=True)
+    asker.start()
+    assert began.wait(30)
+    thread.close()
+    asker.join(30)
+    assert told == [True]

@@ -8,7 +8,9 @@ from execution_rig import NOBODY, RICH, USERS, Rig, Transaction, payload_of
 
 from cherrydag.errors import ConfigError, InvariantViolation, Rejected
 from cherrydag.execution.accounts import AccountFlag, Status
+from cherrydag.execution.assets import AssetKind, Assets
 from cherrydag.execution.body import BodyRefusal
+from cherrydag.execution.bonds import BondKind
 from cherrydag.execution.module import (
     CHARGED,
     KIND_MAX,
@@ -156,6 +158,13 @@ def test_registry_finds_by_kind_and_lists_by_prefix() -> None:
     registry = ModuleRegistry([notes, other])
     assert list(registry) == [other, notes] and registry.kinds == (KIND_MIN, 200, 201, KIND_MAX)
     assert registry.find(201) is notes and registry.find(KIND_MAX) is other and registry.find(1) is None
+
+
+def test_registry_names_the_kinds_of_its_modules_alone() -> None:
+    registry = ModuleRegistry([Notes(), Assets()])
+    assert [registry.name_of(kind) for kind in AssetKind] == ["assets.create", "assets.mint", "assets.burn"]
+    assert registry.name_of(200) == "notes.200"  # one without names
+    assert registry.name_of(BondKind.BOND) is None and registry.name_of(1) is None
 
 
 def test_operation_reads_every_field() -> None:

@@ -48,6 +48,60 @@ def test_what_is_here_or_parked_is_not_verified_again() -> None:
     assert seat.node.on_message(2, Push(ROWS[2][1]), START_MS) == []
 
 
+def test_a_vertex_under_verification_is_neither_verified_again_nor_fetched() -> None:
+    seat = seat_of(None, 1, 2, 3)
+    slow = ROWS[0][3]
+    [verify] = seat.node.on_message(3, Push(slow), START_MS)
+    assert seat.node.on_message(2, Push(slow), START_MS) == []
+    for vertex in ROWS[0][:3]:
+        seat.say(1, Push(vertex))
+    child = ROWS[1][0]
+    assert sends(seat.say(1, Push(child)), GetVertices) == []
+    assert child.digest in seat.node.engine.acceptance.pending
+    seat.perform([verify])
+    assert seat.holds(slow) and seat.holds(child)
+    assert len(seat.node.fetcher) == 0
+
+
+def test_an_answer_that_a_push_overtook_is_not_verified() -> None:
+    seat = seat_of(None, 1, 2, 3)
+    [(_, ask)] = sends(seat.say(2, Push(ROWS[1][0])), GetVertices)
+    [verify] = seat.node.on_message(3, Push(ROWS[0][3]), START_MS)
+    [other] = of_type(seat.node.on_message(2, Vertices(ask.number, tuple(ROWS[0])), START_MS), Verify)
+    assert other.vertices == tuple(ROWS[0][:3])
+    seat.perform([other])
+    assert not seat.holds(ROWS[1][0])
+    seat.perform([verify])
+    assert seat.holds(ROWS[1][0])
+    assert len(seat.node.fetcher) == 0
+
+
+def test_behind_a_spoilt_payload_a_copy_is_verified_and_the_vertex_wanted_again() -> None:
+    seat = seat_of(None, 1, 2, 3)
+    spoilt = FORGE.first(3, variant=0xFE)
+    child = FORGE.vertex(2, 0, [*ROWS[0][:3], spoilt])
+    [first] = seat.node.on_message(1, Push(spoilt), START_MS)
+    seat.node.on_message(2, Push(spoilt), START_MS)
+    [(_, ask)] = sends(seat.say(3, Push(child)), GetVertices)
+    assert set(ask.refs) == {vertex.ref for vertex in ROWS[0][:3]}
+    effects = seat.node.on_verified(first.job, [VertexFault.PAYLOAD_ROOT], START_MS)
+    [second] = of_type(effects, Verify)
+    assert blamed(effects) == [(1, VertexFault.PAYLOAD_ROOT)]
+    assert sends(effects, GetVertices) == []
+    found = seat.node.on_verified(second.job, [VertexFault.PAYLOAD_ROOT], START_MS)
+    assert blamed(found) == [(2, VertexFault.PAYLOAD_ROOT)]
+    assert [(peer, ask.refs) for peer, ask in sends(found, GetVertices)] == [(3, (spoilt.ref,))]
+
+
+def test_who_pushed_a_copy_of_an_invalid_vertex_is_penalised_too() -> None:
+    seat = seat_of(None, 1, 2, 3)
+    wrong = FORGE.first(3, variant=0xFF)
+    [verify] = seat.node.on_message(1, Push(wrong), START_MS)
+    seat.node.on_message(2, Push(wrong), START_MS)
+    assert [peer for peer, _ in blamed(seat.perform([verify]))] == [1, 2]
+    assert not seat.holds(wrong)
+
+
 def test_so_many_pushes_of_one_peer_are_verified_at_once_and_no_more() -> None:
     seat = seat_of(None, 1, settings={"jobs_max": 2})
     jobs = flat(seat.node.on_message(1, Push(vertex), START_MS) for vertex in ROWS[0][:3])

@@ -1,9 +1,7 @@
 """A durable write that holds a vertex of ours is told to the node only once its mark is durable too."""
 
-from collections.abc import Callable
-from typing import Any
-
 from engines import FOUR, Forge, Marks, issuer
+from later import Later
 
 from cherrydag.consensus.effects import Ticket
 from cherrydag.consensus.issuing import mark_of
@@ -13,20 +11,6 @@ from cherrydag.runtime.marking import Marking
 FORGE = Forge()
 ROW = FORGE.rounds(1)[0]
 OWN = [FORGE.operator(1, ROW[:2], seq) for seq in range(3)]
-
-
-class Later:
-    """runtime.background.Background, of which each task waits for `run`."""
-
-    def __init__(self) -> None:
-        self.tasks: list[tuple[Callable[[], Any], Callable[[Any], None]]] = []
-
-    def submit(self, task: Callable[[], Any], done: Callable[[Any], None]) -> None:
-        self.tasks.append((task, done))
-
-    def run(self) -> None:
-        task, done = self.tasks.pop(0)
-        done(task())
 
 
 def marking(

@@ -227,6 +227,13 @@ def test_a_refusal_names_its_limit_and_when_to_come_back() -> None:
     assert control.retry_after_ms(TimestampMs(now_ms), 100 * FLOOR) == RETRY_MS_MAX
 
 
+def test_what_waits_takes_as_long_as_it_takes_to_drain_it() -> None:
+    control = OverloadControl(LIMITS, VALIDATORS)
+    assert (control.wait_ms(0), control.wait_ms(1)) == (0, None)
+    control = observed(*[8000] * 4)
+    assert [control.wait_ms(waiting) for waiting in (0, 15, 16, 16_000)] == [0, 0, 1, 1000]
+
+
 # The measured rate
 
 

@@ -4,6 +4,7 @@
 
 import sys
 from collections import Counter
+from dataclasses import replace
 from multiprocessing import Pipe
 from pathlib import Path
 
@@ -38,7 +39,7 @@ def made(spec: LoadSpec, path: Path) -> Genesis:
 def settings_in(folder: Path, workload: Path) -> LoadSettings:
     senders, validator = SPEC.keys()
     make_home(folder, SPEC.genesis(senders, validator), validator)
-    return LoadSettings(folder, workload, SPEC.transfers, 100, 3, OPTIONS)
+    return LoadSettings(folder, workload, SPEC.transfers, SPEC.transfers, 100, 3, OPTIONS)
 
 
 def reported(body, settings: LoadSettings):
@@ -103,6 +104,14 @@ def test_every_transfer_is_final_and_found_again(tmp_path: Path) -> None:
     assert (reopened.missing, reopened.notes) == (0, ())
     assert reopened.replayed == loaded.commits
     assert reopened.genesis_s > 0
+    assert len(reopened.receipts_us) == len(reopened.settled_us) and min(reopened.settled_us) > 0
+
+
+def test_the_first_transfers_of_a_workload_go_into_a_ledger_of_their_own(tmp_path: Path) -> None:
+    path = tmp_path / "workload"
+    made(SPEC, path)
+    loaded = reported(run_load, replace(settings_in(tmp_path / "ledger", path), transfers=100))
+    assert loaded.statuses == {"APPLIED": 100}
 
 
 def test_a_transfer_that_is_not_applied_is_counted_apart(tmp_path: Path) -> None:

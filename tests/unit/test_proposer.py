@@ -20,6 +20,7 @@ from cherrydag.vertex import ValidatorVertex, Vertex
 FORGE = Forge()
 TIMEOUT_MS = Timing().leader_timeout_ms
 DELAY_MS = Timing().min_round_delay_ms
+RESEND_MS = Timing().resend_ms
 
 
 class Stage:
@@ -232,7 +233,38 @@ def test_nothing_is_proposed_at_or_below_the_floor() -> None:
 
 @pytest.mark.parametrize("most", [1, 5])
 def test_nobody_talks_to_himself(most: int) -> None:
-    """So many vertices that no quorum has linked, and no more."""
+    """So many vertices that no quorum has linked, and no more while the others go on."""
+    stage, own, rows = unheard(most)
+    assert stage.ready(RESEND_MS - 1) is None
+    assert stage.proposer.is_unheard
+    last = [FORGE.vertex(most + 3, author, [own[0], *rows[-1]]) for author in (1, 2)]
+    stage.add(last[0])
+    assert stage.ready(RESEND_MS - 1) is None
+    stage.add(last[1])
+    assert stage.ready(RESEND_MS - 1) == most + 2
+    assert not stage.proposer.is_unheard
+
+
+def test_who_is_unheard_goes_on_once_the_rounds_stand_still() -> None:
+    """The others may lack just our vertex for their quorum, and link ours in the next round only."""
+    stage, own, rows = unheard(2)
+    assert stage.ready(500) is None
+    assert stage.wake_ms == RESEND_MS
+    rows.append([FORGE.vertex(5, author, rows[-1]) for author in (1, 2, 3)])
+    stage.add(*rows[-1])
+    assert stage.ready(900) is None
+    assert stage.wake_ms == 900 + RESEND_MS
+    assert stage.ready(900 + RESEND_MS - 1) is None
+    for number in (4, 5, 6):  # up to where the others are, without another wait
+        assert stage.ready(900 + RESEND_MS) == number
+        own.append(FORGE.vertex(number, 0, [own[-1], *rows[number - 2]]))
+        stage.add(own[-1])
+    assert stage.proposer.is_unheard
+
+
+def unheard(most: int) -> tuple[Stage, list[ValidatorVertex], list[list[ValidatorVertex]]]:
+    """A stage whose proposer has made as many vertices as it may that nobody links, two rounds behind the
+    others; its vertices; and theirs by round."""
     rows = FORGE.rounds(most + 2, authors=(1, 2, 3))
     stage = Stage(*flat(rows), me=0, timing=changed(unreferenced_max=most))
     own = [FORGE.first(0)]
@@ -241,13 +273,8 @@ def test_nobody_talks_to_himself(most: int) -> None:
         assert stage.ready(0) == number
         own.append(FORGE.vertex(number, 0, [own[-1], *rows[number - 2]]))
         stage.add(own[-1])
-    assert stage.ready(9999) is None
-    assert stage.wake_ms is None
-    last = [FORGE.vertex(most + 3, author, [own[0], *rows[-1]]) for author in (1, 2)]
-    stage.add(last[0])
-    assert stage.ready(9999) is None
-    stage.add(last[1])
-    assert stage.ready(9999) == most + 2
+    assert stage.ready(0) is None
+    return stage, own, rows
 
 
 def test_rounds_that_are_committed_already_are_passed_over() -> None:

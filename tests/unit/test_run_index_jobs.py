@@ -5,9 +5,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from small_disk import fill, small_disk
 from storage.run_tools import NAME, SMALL, add, key, seal, work
 
-from cherrydag.errors import Overloaded, ShapeError, StorageError
+from cherrydag.errors import NoRoom, Overloaded, ShapeError, StorageError
 from cherrydag.storage.run_index import LIMIT_MAX, RunIndex, RunOptions
 
 HOT = b"hot account 0001"
@@ -46,6 +47,24 @@ def test_a_job_ends_once(index: RunIndex) -> None:
     assert index.adopt(job)
     with pytest.raises(ShapeError, match="not under way"):
         index.adopt(job)
+
+
+def test_a_job_that_finds_the_disk_full_runs_again(tmp_path: Path) -> None:
+    with small_disk(tmp_path / "disk", 1) as disk:
+        index = RunIndex(disk / "index", NAME)
+        add(index, [(key(number), number) for number in range(10_000)])
+        job = index.seal()
+        assert job is not None
+        ballast = fill(disk, leaving=100_000)
+        for _ in range(2):
+            with pytest.raises(NoRoom, match="No space left"):
+                job.run()
+            assert list((disk / "index").iterdir()) == []
+        ballast.unlink()
+        job.run()
+        assert index.adopt(job)
+        assert index.find(key(9_999)) == [9_999]
+        index.close()
 
 
 def test_a_job_that_is_given_back_unrun_frees_its_entries(index: RunIndex) -> None:

@@ -18,11 +18,22 @@ def test_pieces_stay_few_and_their_levels_fall(adds: list[int]) -> None:
     sizes: list[int] = []  # newest first
     for size in adds:
         taken = joined_pieces(sizes, size, 4096)
-        sizes[:taken] = [size + sum(sizes[:taken])]
+        joined = size + sum(sizes[:taken])
+        assert taken == 0 or joined < size + 3 * 4096  # of each level below the top
+        sizes[:taken] = [joined]
     assert sum(sizes) == sum(adds)
     levels = [3 if size >= 4096 else (size.bit_length() - 1) // 4 for size in sizes]
     assert levels == sorted(levels)
     assert all(levels.count(level) < 16 for level in range(3))
+
+
+@pytest.mark.parametrize(("size", "count"), [(4095, 2), (2048, 2), (2047, 3), (1024, 4), (256, 16)])
+def test_no_join_goes_far_beyond_the_size_from_which_pieces_stay(size: int, count: int) -> None:
+    sizes: list[int] = []
+    for _ in range(100):
+        taken = joined_pieces(sizes, size, 4096)
+        sizes[:taken] = [size + sum(sizes[:taken])]
+    assert max(sizes) == count * size
 
 
 def test_sixteen_pieces_become_one_and_large_ones_stay() -> None:

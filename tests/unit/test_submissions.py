@@ -87,6 +87,31 @@ def test_followers_hear_what_the_first_hears() -> None:
     assert len(tracker) == 1  # the one that waits for 7: who follows is let go like the first
 
 
+def test_a_follower_hears_of_the_drop_of_what_was_given_up() -> None:
+    tracker, given_up, follower = Tracker(), Submission(ids_of(1, 2, 3)), Submission(ids_of(1))
+    number = tracker.register(given_up)
+    tags = tracker.tags(number, words(0, 1))
+    given_up.codes[:2] = AddStatus.ADDED, AddStatus.REPLACED  # the third never came so far
+    tracker.give_up(number)
+    tracker.follow(tracker.register(follower), 0)
+    tracker.dropped(tags[:1])
+    assert follower.wait(0).phases.tolist() == [Phase.DROPPED]
+    tracker.final(ids_of(2), tags[1:], words(7), octets(1))
+    assert len(tracker) == 0
+
+
+def test_of_what_was_given_up_only_what_is_followed_stays() -> None:
+    """Whatever the mempool knows of a row from others: nobody would tell of one that never came so far."""
+    tracker, given_up = Tracker(), Submission(ids_of(1, 2, 3))
+    number = tracker.register(given_up)
+    given_up.codes[:] = AddStatus.DUPLICATE, AddStatus.SENDER_FULL, 0
+    tracker.follow(number, 0)
+    tracker.give_up(number)
+    assert given_up.phases.tolist() == [Phase.ACCEPTED, Phase.REFUSED, Phase.REFUSED]
+    tracker.final(ids_of(1), words(0), words(7), octets(1))
+    assert len(tracker) == 0
+
+
 def test_a_follower_of_a_transaction_that_nobody_tagged_is_found_by_its_id() -> None:
     tracker, one = Tracker(), Submission(ids_of(3))
     tracker.follow(tracker.register(one), 0)

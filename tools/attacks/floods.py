@@ -29,6 +29,9 @@ from cherrydag.net.control import BYTES_MAX
 from cherrydag.primitives import TimestampMs
 from cherrydag.runtime.home import create_solo
 
+DROP_S = 20.0
+"""How long a node may take to drop what is too large; most take a millisecond."""
+
 _RATE = 2000
 _OPEN_MAX = 4000
 _RESET = struct.pack("ii", 1, 0)
@@ -146,7 +149,7 @@ async def oversize(site: Site, seconds: float) -> Facts:
             await peer.send(FRAME_HEAD.pack(size, kind) + bytes(min(size, 4096)))
         dropped = False
         with suppress(*GONE, TimeoutError):
-            async with asyncio.timeout(1.0 if is_large else 0.02):
+            async with asyncio.timeout(DROP_S if is_large else 0.02):
                 while True:
                     await peer.frame()
         dropped = peer.is_closing or peer.goodbye is not None

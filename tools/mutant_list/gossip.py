@@ -6,10 +6,14 @@ from mutant_list.mutant import GOSSIP, Mutant
 
 NODE: Final = "engine/cherrydag/node.py"
 FETCHER_TESTS: Final = "tests/unit/test_fetcher.py"
+JOBS_TESTS: Final = "tests/unit/test_jobs.py"
 NODE_TESTS: Final = "tests/unit/test_node.py"
 SERVER_TESTS: Final = "tests/unit/test_gossip_server.py"
 SURVIVORS: Final = "tests/unit/test_mutant_survivors.py"
 SYNC_TESTS: Final = "tests/unit/test_commit_sync.py"
+SYNC_FAULT_TESTS: Final = "tests/unit/test_commit_sync_faults.py"
+SYNC_OVERTAKING_TESTS: Final = "tests/unit/test_commit_sync_overtaking.py"
+SYNC_REQUEST_TESTS: Final = "tests/unit/test_commit_sync_requests.py"
 
 GOSSIPING: Final = (
     Mutant(
@@ -49,12 +53,8 @@ GOSSIPING: Final = (
         "same-peer-asked-twice",
         "7: in one lap a peer is asked for the same vertex again",
         f"{GOSSIP}/fetcher.py",
-        """        for peer in want.holders:
-            if peer not in want.tried and self._room(peer, batches):
-""",
-        """        for peer in want.holders:
-            if self._room(peer, batches):
-""",
+        "untried = (peer for peer in want.holders if peer not in want.tried)",
+        "untried = (peer for peer in want.holders)",
         FETCHER_TESTS,
     ),
     Mutant(
@@ -71,7 +71,7 @@ GOSSIPING: Final = (
         f"{GOSSIP}/commit_sync.py",
         "        if not all_valid:\n",
         "        if not all_valid and not held.commits:\n",
-        SYNC_TESTS,
+        SYNC_FAULT_TESTS,
     ),
     Mutant(
         "votes-for-other-commits",
@@ -79,7 +79,7 @@ GOSSIPING: Final = (
         f"{GOSSIP}/certified.py",
         "if vertex.epoch != committee.epoch or sought not in vertex.commit_votes:",
         "if vertex.epoch != committee.epoch:",
-        SYNC_TESTS,
+        SYNC_FAULT_TESTS,
     ),
     Mutant(
         "certified-by-f",
@@ -87,7 +87,7 @@ GOSSIPING: Final = (
         f"{GOSSIP}/certified.py",
         "if committee.stake_of(voters) >= committee.validity:",
         "if committee.stake_of(voters) >= committee.faulty:",
-        SYNC_TESTS,
+        SYNC_FAULT_TESTS,
     ),
     Mutant(
         "synced-payload-believed",
@@ -95,7 +95,7 @@ GOSSIPING: Final = (
         f"{GOSSIP}/certified.py",
         "            and payload_root(payload, payload_ids(payload, ledger)) != payload.root\n",
         "            and not payload_ids(payload, ledger)\n",
-        SYNC_TESTS,
+        SYNC_FAULT_TESTS,
     ),
     Mutant(
         "links-not-checked",
@@ -103,7 +103,7 @@ GOSSIPING: Final = (
         f"{GOSSIP}/certified.py",
         "if commit.prev_digest != previous.digest:",
         "if commit.prev_digest == commit.digest:",
-        SYNC_TESTS,
+        SYNC_FAULT_TESTS,
     ),
     Mutant(
         "range-need-not-meet",
@@ -111,7 +111,7 @@ GOSSIPING: Final = (
         f"{GOSSIP}/certified.py",
         "if digests.get(index, digest) != digest:",
         'if digests.get(index, digest) == b"":',
-        SYNC_TESTS,
+        SYNC_FAULT_TESTS,
     ),
     Mutant(
         "fork-unseen",
@@ -127,7 +127,7 @@ GOSSIPING: Final = (
         f"{GOSSIP}/commit_sync.py",
         "        self._paused = paused\n",
         "        self._paused = False\n",
-        SYNC_TESTS,
+        SYNC_REQUEST_TESTS,
     ),
     Mutant(
         "given-up-vertices-forgotten",
@@ -137,7 +137,39 @@ GOSSIPING: Final = (
         elif""",
         """            pass
         elif""",
-        SYNC_TESTS,
+        SYNC_REQUEST_TESTS,
+    ),
+    Mutant(
+        "overtaken-answer-refused",
+        "7: vertices that come after another peer was asked for them are not taken",
+        f"{GOSSIP}/commit_sync.py",
+        "        held.add(message.vertices)\n",
+        "        held.add(() if is_late else message.vertices)\n",
+        SYNC_OVERTAKING_TESTS,
+    ),
+    Mutant(
+        "anybody-overtakes",
+        "7: who owes an answer is asked for what another one is late with",
+        f"{GOSSIP}/commit_sync.py",
+        "if peer is not None and not load[peer]:",
+        "if peer is not None:",
+        SYNC_OVERTAKING_TESTS,
+    ),
+    Mutant(
+        "copy-verified-too",
+        "1: a second copy of what is under verification is verified",
+        f"{GOSSIP}/jobs.py",
+        "        return found is not None\n",
+        "        return False\n",
+        JOBS_TESTS,
+    ),
+    Mutant(
+        "spoilt-copy-settles-all",
+        "1: behind a copy with another payload no other copy is looked at",
+        NODE,
+        "                self._verify(*copy)\n",
+        "                pass\n",
+        NODE_TESTS,
     ),
     Mutant(
         "liar-asked-again",
@@ -150,7 +182,7 @@ GOSSIPING: Final = (
         """            self._drop(held)
             raise
 """,
-        SYNC_TESTS,
+        SYNC_REQUEST_TESTS,
     ),
     Mutant(
         "certified-on-arrival",
@@ -204,30 +236,30 @@ GOSSIPING: Final = (
         "verdicts-ignored",
         "1: vertices enter whatever verification has found",
         NODE,
-        "            if fault is None:\n                good.append(vertex)\n                continue\n",
-        "            good.append(vertex)\n            if fault is None:\n                continue\n",
+        "good = [vertex for vertex, fault in pairs if fault is None]",
+        "good = [vertex for vertex, fault in pairs]",
         NODE_TESTS,
     ),
     Mutant(
         "spoilt-payload-condemns",
         "1: who sends a vertex with another payload keeps us from ever fetching it",
         NODE,
-        "            if fault is not VertexFault.PAYLOAD_ROOT:\n                self.fetcher",
-        "            if fault:\n                self.fetcher",
+        "if fault is VertexFault.PAYLOAD_ROOT:",
+        "if False:",
         NODE_TESTS,
     ),
     Mutant(
         "newest-from-anybody",
         "7: answers about our newest vertex are taken from peers that were not asked",
-        NODE,
-        "if self._asked.get(message.number) != peer or message.author != self._me:",
+        f"{GOSSIP}/newest_asked.py",
+        "if not self.expects(peer, message.number) or message.author != self._me:",
         "if message.author != self._me:",
         NODE_TESTS,
     ),
     Mutant(
         "newest-answer-counts-twice",
         "7: one answer may be given again and again",
-        NODE,
+        f"{GOSSIP}/newest_asked.py",
         "        del self._asked[message.number]\n        if any",
         "        if any",
         NODE_TESTS,
@@ -236,7 +268,7 @@ GOSSIPING: Final = (
         "parked-not-looked-at",
         "7: what a flood has pushed out of the fetcher's table is never asked for again",
         NODE,
-        "                self.fetcher.want(refs, source, now_ms)\n        return",
+        "                self._want(refs, source, now_ms)\n        return",
         "                self.fetcher.holds(refs, source)\n        return",
         NODE_TESTS,
     ),

@@ -8,19 +8,20 @@ the others have. Which transfers that were is read from its log once it has stop
 from __future__ import annotations
 
 import shutil
+import threading
 import time
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, Self
 
 import numpy as np
 
 from cherrydag.bench.agreement import digest_differences
 from cherrydag.bench.audit import audit, open_store
-from cherrydag.bench.load import Load, LoadSettings
+from cherrydag.bench.load import Load, LoadSettings, Second
 from cherrydag.bench.local_network import LocalNetwork, NetworkSpec, NodeFailed, make_homes
 from cherrydag.bench.local_run import Bar, signed_workload
-from cherrydag.bench.process_figures import ProcessFigures, machine_cpu_s, process_figures
+from cherrydag.bench.process_figures import ProcessFigures, machine_time, process_figures
 from cherrydag.errors import ConfigError
 from cherrydag.runtime.home import Home
 
@@ -81,10 +82,11 @@ class CatchUp:
     """What came of it; its fields are the keys of the JSON.
 
     transfers: that the node executed until it had caught up, which took `seconds` since its first commit;
-    start_s: from its start until then. rate: transfers a second. cpu_us: of each process from the node's
-    start on, for a transfer that it executed; the late one's start-up is in it. threads_us: of the late
-    node's threads, running and ready without a core. rss_mib: at most. timeline: [second, commit index, that
-    of the others, transfers executed].
+    start_s: from its start until then. rate: transfers a second. load_rate: of the load beside it, what
+    became final a second until then; less than was asked for if it had nothing left to send. cpu_us: of each
+    process from the node's start on, for a transfer that it executed; the late one's start-up is in it.
+    threads_us: of the late node's threads, running and ready without a core. rss_mib: at most. timeline:
+    [second, commit index, that of the others, transfers executed].
     """
 
     transfers: int
@@ -94,6 +96,7 @@ class CatchUp:
     commits: int
     cpu_us: dict[str, float]
     threads_us: dict[str, tuple[float, float]]
+    load_rate: float
     busy_cores: float
     others_cores: float
     rss_mib: dict[str, int]
@@ -118,12 +121,14 @@ def run_catch_up(settings: CatchUpSettings, bar: Bar, tell: Callable[[str], None
     with LocalNetwork(settings.spec, homes, programs=settings.programs) as network:
         network.start(without=1)
         with ExitStack() as stack:
+            beside = None
             if settings.meanwhile:
-                stack.enter_context(_going_on(settings, network, path))
+                beside = stack.enter_context(Beside(Load(_load_beside(settings, network, path))))
             tell(f"node {late} starts")
-            watched = _Watched(network, late, settings.patience_s)
+            watched = Watched(network, late, settings.patience_s)
             watched.follow(tell)
-        failures += watched.failures
+            load_rate = beside.rate() if beside else 0.0
+        failures += [*watched.failures, *(beside.failures if beside else [])]
         time.sleep(_SETTLE_S)
         try:
             failures += digest_differences({f"v{n}": network.apis[n] for n in network.living})
@@ -138,7 +143,7 @@ def run_catch_up(settings: CatchUpSettings, bar: Bar, tell: Callable[[str], None
         last = watched.moments[-1].own
         places = store.reader.commits.places(range(1, last + 1))
     transfers = np.array([0, *[int(one.rows["transactions"].sum()) for one in places]]).cumsum()
-    return watched.result(transfers.tolist(), failures)
+    return watched.result(transfers.tolist(), failures, load_rate)
 
 
 def _load_settings(network: LocalNetwork, path: Path, **others: Any) -> LoadSettings:
@@ -156,6 +161,8 @@ def _history(settings: CatchUpSettings, bar: Bar, tell: Callable[[str], None]) -
         if mark.read_text() != words:
             raise ConfigError(f"{kept}: this is the history of {mark.read_text()}")
         genesis = Home.load(kept / "v0").genesis
+    elif kept.exists():
+        raise ConfigError(f"{kept}: a history that was not completed; remove it")
     else:
         genesis = make_homes(spec, kept)[0].genesis
     path = signed_workload(spec, settings.signed, settings.workloads, genesis, bar)
@@ -171,16 +178,16 @@ def _history(settings: CatchUpSettings, bar: Bar, tell: Callable[[str], None]) -
             load.begin()
             outcome = load.follow(lambda _: None)
         network.stop()
-    if outcome.unfinished:
-        raise NodeFailed(f"history: {outcome.unfinished} transfers are not final")
+    if outcome.final < count:
+        raise NodeFailed(f"history: {count - outcome.final} transfers are not final")
     mark.write_text(words)
     return path
 
 
-def _going_on(settings: CatchUpSettings, network: LocalNetwork, path: Path) -> Load:
-    """A load that has begun, and goes on until it is left, or there is nothing left to send."""
+def _load_beside(settings: CatchUpSettings, network: LocalNetwork, path: Path) -> LoadSettings:
+    """What goes on as long as there is patience, or something left to send."""
     left = settings.signed - settings.transfers
-    wanted = _load_settings(
+    return _load_settings(
         network,
         path,
         count=left,
@@ -188,22 +195,65 @@ def _going_on(settings: CatchUpSettings, network: LocalNetwork, path: Path) -> L
         seconds=min(settings.patience_s, left / settings.meanwhile),
         rate=settings.meanwhile,
     )
-    load = Load(wanted)
-    load.prepare()
-    load.begin()
-    return load
 
 
-class _Watched:
+class Beside:
+    """A load that begins with the block and ends with it. final: of its transfers, as it told last, once a
+    second. A thread listens to it: what it tells must be taken, or it waits and sends nothing meanwhile."""
+
+    def __init__(self, load: Load) -> None:
+        self.final = 0
+        self.failures: list[str] = []
+        self._load = load
+        self._is_left = False
+        self._start_s = self._told_s = 0.0
+        self._listener = threading.Thread(target=self._listen, daemon=True)
+
+    def __enter__(self) -> Self:
+        try:
+            self._load.prepare()
+            self._start_s = self._load.begin() / 1e9
+        except BaseException:
+            self._load.__exit__()
+            raise
+        self._listener.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._is_left = True
+        self._load.__exit__()
+        self._listener.join()
+
+    def rate(self) -> float:
+        """Transfers a second that became final so far."""
+        until_s = self._told_s if self._listener.is_alive() else time.monotonic()
+        return round(self.final / max(1.0, until_s - self._start_s), 1)
+
+    def _listen(self) -> None:
+        try:
+            outcome = self._load.follow(self._tell)
+        except ConnectionError as error:
+            if not self._is_left:
+                self.failures.append(f"load: {error}")
+            return
+        self.final = outcome.final
+        if lost := outcome.counters.failed.total():
+            self.failures.append(f"load: {lost} transfers were refused for good")
+
+    def _tell(self, told: Sequence[Second]) -> None:
+        self.final, self._told_s = sum(second.final for second in told), time.monotonic()
+
+
+class Watched:
     """The late node from its start until it has caught up."""
 
     def __init__(self, network: LocalNetwork, late: int, patience_s: float) -> None:
         self._network = network
         self._apis = network.apis[: late + 1]
         self._patience_s = patience_s
-        self.moments: list[Moment] = []
+        self.moments = [Moment(0.0, 0, 0)]
         self.failures: list[str] = []
-        self._machine_s = machine_cpu_s()
+        self._machine_s = machine_time().busy_s
         self._before = [process_figures(pid) for pid in network.pids] + [None]
         self._start_s = time.monotonic()
         network.start_next()
@@ -211,25 +261,27 @@ class _Watched:
     def follow(self, tell: Callable[[str], None]) -> None:
         """Note where it is until it is there."""
         while not self._is_done():
-            if time.monotonic() - self._start_s > self._patience_s:
+            if self.moments[-1].at_s > self._patience_s:
                 self.failures.append(f"it has not caught up within {self._patience_s:.0f} s")
                 break
             time.sleep(POLL_S)
             self._network.check()
-            others = max(_index(api) for api in self._apis[:-1])
-            own = _index(self._apis[-1])
+            before = self.moments[-1]  # who does not answer now has what it had
+            others = max(before.others, *(_index(api) for api in self._apis[:-1]))
+            own = max(before.own, _index(self._apis[-1]))
             self.moments.append(Moment(time.monotonic() - self._start_s, own, others))
             tell(f"commit {own:,} of {others:,}")
-        self._machine_s = machine_cpu_s() - self._machine_s
+        self._machine_s = machine_time().busy_s - self._machine_s
         self._after = [process_figures(pid) for pid in self._network.pids]
 
     def _is_done(self) -> bool:
-        return bool(self.moments) and self.moments[-1].own >= self.moments[-1].others - NEAR_COMMITS
+        _, own, others = self.moments[-1]
+        return own > 0 and others > 0 and own >= others - NEAR_COMMITS
 
-    def result(self, transfers: Sequence[int], failures: list[str]) -> CatchUp:
+    def result(self, transfers: Sequence[int], failures: list[str], load_rate: float) -> CatchUp:
         """transfers: executed up to each commit."""
-        began = next((at for at, moment in enumerate(self.moments) if moment.own), len(self.moments) - 1)
-        first, last = self.moments[max(0, began - 1)], self.moments[-1]
+        first = next(moment for moment in reversed(self.moments) if not moment.own)
+        last = self.moments[-1]
         seconds = last.at_s - first.at_s
         done = transfers[last.own]
         names = [f"v{number}" for number in range(len(self._after))]
@@ -254,6 +306,7 @@ class _Watched:
                 name: (round(used.run_s * per, 2), round(used.queued_s * per, 2))
                 for name, used in threads.items()
             },
+            load_rate=load_rate,
             busy_cores=round(busy, 2),
             others_cores=round(max(0.0, machine_s - busy), 2),
             rss_mib=_rss(names, self._after),

@@ -61,8 +61,8 @@ class Counters:
     """What happened on the way. requests: that were answered. overloaded: requests that the node turned away
     with the wish to come back later, obeyed if the lane retries. refused: transfers for which it had no room.
     dropped: that left its mempool. given_up: refused or dropped ones that were not sent again. disconnected:
-    requests without an answer. failed: transfers that can never become final, by
-    cause. statuses: of final ones that were not applied."""
+    requests without an answer. failed: transfers that can never become final, by cause. statuses: of final
+    ones that were not applied."""
 
     requests: int = 0
     overloaded: int = 0
@@ -109,8 +109,8 @@ class Lane:
     """Sends n x 176 octets by a plan. links: the node of this lane, then those to turn to if it goes away.
 
     retries: whether what the node has no room for is sent again, when it says. samples: what is final so far.
-    offered, final, queued: transfers that were due, are final, and are due but
-    not sent.
+    dues: when how many transfers were due, whatever became of them. offered, final, queued: transfers that
+    were due, are final, and are due but not sent.
     """
 
     def __init__(
@@ -123,6 +123,7 @@ class Lane:
         retries: bool = True,
     ) -> None:
         self.samples: list[Sample] = []
+        self.dues: list[tuple[int, int]] = []
         self.counters = Counters()
         self.queued = 0
         self.offered = 0
@@ -175,6 +176,7 @@ class Lane:
     def _piece(self, due: Due, due_us: int) -> _Piece:
         rows = np.arange(due.first, due.last)
         self.offered += len(rows)
+        self.dues.append((due_us, len(rows)))
         return _Piece(np.full(len(rows), due_us), rows)
 
     async def _drain(self, drain_s: float) -> None:

@@ -80,17 +80,22 @@ class Second(NamedTuple):
 
 @dataclass(slots=True)
 class LoadOutcome:
-    """What became of a load. samples: a row for each Sample, in its columns. unfinished: transfers of which
-    nothing was heard."""
+    """What became of a load. samples: a row for each Sample, in its columns. dues: when how many were due, in
+    two columns, whatever became of them. unfinished: transfers of which nothing was heard."""
 
-    samples: Rows = field(default_factory=lambda: _table([]))
+    samples: Rows = field(default_factory=lambda: _table([], len(Sample._fields)))
+    dues: Rows = field(default_factory=lambda: _table([], 2))
     counters: Counters = field(default_factory=Counters)
-    offered: int = 0
     unfinished: int = 0
 
     @property
+    def offered(self) -> int:
+        """Transfers that were due."""
+        return int(self.dues[:, 1].sum())
+
+    @property
     def due_us(self) -> Rows:
-        """When they were due."""
+        """When those were due that are final."""
         return self.samples[:, 0]
 
     @property
@@ -116,13 +121,13 @@ class LoadOutcome:
     def add(self, other: LoadOutcome) -> None:
         """Put those of several processes together."""
         self.samples = np.concatenate([self.samples, other.samples])
+        self.dues = np.concatenate([self.dues, other.dues])
         self.counters.add(other.counters)
-        self.offered += other.offered
         self.unfinished += other.unfinished
 
 
-def _table(samples: Sequence[Sample]) -> Rows:
-    return np.array(samples, np.int64).reshape(-1, len(Sample._fields))
+def _table(rows: Sequence[Sequence[int]], columns: int) -> Rows:
+    return np.array(rows, np.int64).reshape(-1, columns)
 
 
 class Load:
@@ -284,15 +289,17 @@ class _Sender:
 
 
 def _latencies(samples: list[Sample]) -> tuple[Rows, Rows]:
-    table = _table(samples)
+    table = _table(samples, len(Sample._fields))
     return table[:, 2] - table[:, 0], table[:, 3]
 
 
 def _outcome(lanes: list[Lane]) -> LoadOutcome:
-    outcome = LoadOutcome(_table([sample for lane in lanes for sample in lane.samples]))
+    outcome = LoadOutcome(
+        _table([sample for lane in lanes for sample in lane.samples], len(Sample._fields)),
+        _table([due for lane in lanes for due in lane.dues], 2),
+    )
     for lane in lanes:
         outcome.counters.add(lane.counters)
-        outcome.offered += lane.offered
     lost = outcome.counters.failed.total() + outcome.counters.given_up
     outcome.unfinished = outcome.offered - outcome.final - lost
     return outcome

@@ -4,9 +4,8 @@ afterwards."""
 from __future__ import annotations
 
 import os
-import socket
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
@@ -17,6 +16,8 @@ from cherrydag.bench.audit import audit
 from cherrydag.bench.load import Load, LoadSettings, Second
 from cherrydag.bench.local_network import LocalNetwork, NetworkSpec, NodeFailed, make_homes
 from cherrydag.bench.measurement import Measured, Result, Watch
+from cherrydag.bench.ports import HOST, free_ports
+from cherrydag.bench.tabs import Tabs
 from cherrydag.errors import ConfigError
 from cherrydag.workload import WorkloadError, WorkloadSpec
 
@@ -26,8 +27,10 @@ if TYPE_CHECKING:
     from cherrydag.genesis import Genesis
     from cherrydag.signing import Progress
 
-API_PORTS_AFTER: Final = 100
-"""Ports for clients are so far above those for peers."""
+NODES_MAX: Final = 100
+
+PORTS_FROM: Final = 27_000
+"""Ports are looked for from here on, where no devnet and no system looks."""
 
 Bar = Callable[[str], AbstractContextManager["Progress"]]
 """Makes a progress bar with a title; what it gives is called with (done, total)."""
@@ -36,7 +39,8 @@ Bar = Callable[[str], AbstractContextManager["Progress"]]
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LocalSettings:
     """One measurement. transfers: that are signed beforehand. kills: (number of a node, seconds after the
-    start). prefixes, programs: as of LocalNetwork. clients: processes that send. Others: as of LoadSettings.
+    start). prefixes, programs: as of LocalNetwork. clients: processes that send. tabs: of the explorer that
+    are open at node 0. Others: as of LoadSettings.
     """
 
     spec: NetworkSpec
@@ -53,32 +57,22 @@ class LocalSettings:
     retries: bool = True
     kills: tuple[tuple[int, float], ...] = ()
     is_audited: bool = True
+    tabs: int = 0
     prefixes: Sequence[Sequence[str]] = ()
     programs: dict[int, Sequence[str]] = field(default_factory=dict)
 
 
-def loopback(validators: int, accounts: int, port: int, seed: int = 1, observers: int = 0) -> NetworkSpec:
-    """A network on 127.0.0.1: ports from `port` on for peers, and 100 higher for clients. ConfigError if one
-    is taken."""
+def loopback(
+    validators: int, accounts: int, seed: int = 1, observers: int = 0, first_port: int | None = PORTS_FROM
+) -> NetworkSpec:
+    """A network on 127.0.0.1, at the lowest ports from the first on that are free: the same ones as long as
+    nobody takes them, so that signed transfers can be kept. None: as of free_ports. ConfigError if there are
+    not so many, or for a number of nodes that cannot be."""
     nodes = validators + observers
-    if not 1 <= validators <= nodes <= API_PORTS_AFTER:
-        raise ConfigError(f"validators: expected 1 to {API_PORTS_AFTER}, observers included, got {nodes}")
-    peers = range(port, port + nodes)
-    apis = range(port + API_PORTS_AFTER, port + API_PORTS_AFTER + nodes)
-    for number in (*peers, *apis):
-        with socket.socket() as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
-                probe.bind(("127.0.0.1", number))
-            except OSError as error:
-                raise ConfigError(f"port {number}: {error.strerror}; choose others") from error
-    return NetworkSpec(
-        tuple(f"127.0.0.1:{number}" for number in peers),
-        tuple(f"127.0.0.1:{number}" for number in apis),
-        accounts,
-        seed,
-        observers=observers,
-    )
+    if not 1 <= validators <= nodes <= NODES_MAX:
+        raise ConfigError(f"validators: expected 1 to {NODES_MAX}, observers included, got {nodes}")
+    places = [f"{HOST}:{port}" for port in free_ports(2 * nodes, first_port)]
+    return NetworkSpec(tuple(places[:nodes]), tuple(places[nodes:]), accounts, seed, observers=observers)
 
 
 def run_local(settings: LocalSettings, bar: Bar, tell: Callable[[float, Sequence[Second]], None]) -> Result:
@@ -143,14 +137,20 @@ def _load(
     )
     names = [f"v{number}" for number in range(len(network.homes))]
     follower = Follower(tell)
-    with Load(wanted) as load:
+    with Load(wanted) as load, ExitStack() as stack:
         load.prepare()
         pids = dict(zip(names, network.pids, strict=True)) | {
             f"client{number}": pid for number, pid in enumerate(load.pids)
         }
+        tabs = stack.enter_context(Tabs(network.urls[0], settings.tabs)) if settings.tabs else None
+        if tabs is not None:
+            pids["tabs"] = tabs.pid
         watch = Watch(pids, dict(zip(names, network.apis, strict=True)))
         events = [(at_s, _killer(network, number)) for number, at_s in settings.kills]
-        return measurement.run(load, watch, settings.warm_up_s, follower.tell, events)
+        measured = measurement.run(load, watch, settings.warm_up_s, follower.tell, events)
+        if tabs is not None:
+            measured.failures += tabs.failures()
+        return measured
 
 
 class Follower:

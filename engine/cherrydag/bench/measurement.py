@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
@@ -12,9 +13,10 @@ from cherrydag.bench.histogram import Histogram
 from cherrydag.bench.node_api import NodeFigures
 from cherrydag.bench.process_figures import (
     MAIN,
+    MachineTime,
     ProcessFigures,
     ThreadTime,
-    machine_cpu_s,
+    machine_time,
     process_figures,
 )
 
@@ -29,7 +31,6 @@ MIB: Final = 1 << 20
 LATE_MS: Final = 100
 """A load that sends this much too late, in its 99th percentile, is said to have been late."""
 
-
 _COUNTERS: Final = tuple(name for name in NodeFigures._fields if name != "diverged")
 
 
@@ -39,7 +40,7 @@ class Snapshot(NamedTuple):
     at_s: float
     processes: dict[str, ProcessFigures | None]
     nodes: dict[str, NodeFigures | None]
-    machine_cpu_s: float
+    machine: MachineTime
 
 
 class Watch:
@@ -55,9 +56,9 @@ class Watch:
 
     def look(self) -> Snapshot:
         """All of them, now; a busy node may take a while to answer, so that comes last."""
-        at_s, machine_s = time.monotonic(), machine_cpu_s()
+        at_s, machine = time.monotonic(), machine_time()
         processes = {name: process_figures(pid) for name, pid in self._pids.items()}
-        return Snapshot(at_s, processes, {name: _figures(api) for name, api in self._apis.items()}, machine_s)
+        return Snapshot(at_s, processes, {name: _figures(api) for name, api in self._apis.items()}, machine)
 
 
 def _figures(api: NodeApi) -> NodeFigures | None:
@@ -79,6 +80,8 @@ class Measured:
     notes: list[str] = field(default_factory=list)
     api: Histogram = field(default_factory=Histogram)
     api_failed: int = 0
+    scrapes: Histogram = field(default_factory=Histogram)
+    scrapes_failed: int = 0
 
 
 def run(
@@ -98,21 +101,31 @@ def run(
         snapshots.append(watch.look())
 
     planned = sorted([(window[0], look), *events, (window[1], look)], key=lambda event: event[0])
+    is_over = threading.Event()
     with ThreadPoolExecutor(1) as executor, watch.probe() as probe:
-        plan = executor.submit(_follow_plan, start_ns / 1e9, planned)
-        probe.start()
-        outcome = load.follow(tell)
+        plan = executor.submit(_follow_plan, start_ns / 1e9, planned, is_over)
+        try:
+            probe.start()
+            outcome = load.follow(tell)
+        except BaseException:
+            is_over.set()  # else leaving the block would wait for what is planned
+            raise
         plan.result()
     measured = Measured(outcome, window, snapshots[0], snapshots[1])
-    measured.api, measured.api_failed = probe.latencies(*(start_ns / 1e9 + at_s for at_s in window))
+    moments_s = start_ns / 1e9 + window[0], start_ns / 1e9 + window[1]
+    measured.api, measured.api_failed = probe.latencies(*moments_s)
+    measured.scrapes, measured.scrapes_failed = probe.scrapes(*moments_s)
     if load.settings.rate is None and outcome.offered == load.settings.count:
         measured.notes.append("there were too few transfers for all of the time: the rates are too low")
     return measured
 
 
-def _follow_plan(start_s: float, planned: Sequence[tuple[float, Callable[[], None]]]) -> None:
+def _follow_plan(
+    start_s: float, planned: Sequence[tuple[float, Callable[[], None]]], is_over: threading.Event
+) -> None:
     for at_s, do in planned:
-        time.sleep(max(0.0, start_s + at_s - time.monotonic()))
+        if is_over.wait(max(0.0, start_s + at_s - time.monotonic())):
+            return
         do()
 
 
@@ -124,13 +137,15 @@ class Result:
     """Figures of one measurement, about its window. Its fields are the keys of the JSON.
 
     offered_rate, final_rate: transfers a second that were due, and of which submitters were told that they
-    are final. latency_ms: of those that were due in the window, from the moment at which they were due; in a
-    closed loop that is when they were sent.
+    are final. latency_ms: of those that were due in the window and became final, from the moment at which
+    they were due; in a closed loop that is when they were sent.
     transfers, answers, failures: of the whole load. cpu_us: of each process, a final transfer, and of all.
     threads_us: of each node's threads, [running, ready without a core]. wire_bytes: between nodes, before
-    TLS, all links, a transfer. others_cores: what else kept the machine busy. timeline: [second, due, final,
-    p50_ms, p99_ms], latencies of those that were due in that second. api_p50_ms and so on: of the calls of
-    an ApiProbe, one to each node every 20 ms; api_failed: those that had no result.
+    TLS, all links, a transfer. others_cores: what else kept the machine busy. stolen_cores: what other guests
+    of its host took from it. timeline: [second, due, final, p50_ms, p99_ms], latencies of those that were
+    due in that second and became final. api_p50_ms and so on: of the calls of an ApiProbe, one to each node
+    every 20 ms; api_failed: those that had no result.
+    scrape_p50_ms and so on: of the scrapes of each node's figures, one a second.
     """
 
     offered_rate: float
@@ -144,6 +159,7 @@ class Result:
     threads_us: dict[str, dict[str, tuple[float, float]]]
     busy_cores: float
     others_cores: float
+    stolen_cores: float = 0.0
     rss_mib: dict[str, int]
     wire_bytes: float
     disk_bytes: float
@@ -159,6 +175,11 @@ class Result:
     api_max_ms: float
     api_calls: int
     api_failed: int
+    scrape_p50_ms: float
+    scrape_p90_ms: float
+    scrape_max_ms: float
+    scrapes: int
+    scrapes_failed: int
 
     def as_dict(self) -> dict[str, Any]:
         """For JSON."""
@@ -172,7 +193,7 @@ def result(measured: Measured) -> Result:
     due = _between(outcome.due_us, begin_s, end_s)
     done = _between(outcome.done_us, begin_s, end_s)
     final = int(outcome.counts[done].sum())
-    offered = int(outcome.counts[due].sum())
+    offered = int(outcome.dues[_between(outcome.dues[:, 0], begin_s, end_s), 1].sum())
     latencies = Histogram()
     latencies.record(outcome.done_us[due] - outcome.due_us[due], outcome.counts[due])
     late = Histogram()
@@ -180,7 +201,8 @@ def result(measured: Measured) -> Result:
     cpu = {name: used.cpu_s for name, used in _used(measured).items()}
     nodes = _node_differences(measured)
     per = 1e6 / max(1, final)
-    others = measured.after.machine_cpu_s - measured.before.machine_cpu_s - sum(cpu.values())
+    machine = measured.after.machine - measured.before.machine
+    others = machine.busy_s - sum(cpu.values())
     watched_s = measured.after.at_s - measured.before.at_s
     return Result(
         offered_rate=round(offered / seconds, 1),
@@ -192,6 +214,7 @@ def result(measured: Measured) -> Result:
             "final": outcome.final,
             "not_applied": outcome.counters.statuses.total(),
             "failed": outcome.counters.failed.total(),
+            "given_up": outcome.counters.given_up,
             "unfinished": outcome.unfinished,
         },
         answers=outcome.counters.as_dict(),
@@ -207,6 +230,7 @@ def result(measured: Measured) -> Result:
         },
         busy_cores=round(sum(cpu.values()) / watched_s, 2),
         others_cores=round(max(0.0, others) / watched_s, 2),
+        stolen_cores=round(machine.stolen_s / watched_s, 2),
         rss_mib={
             name: round(figures.rss_max_bytes / MIB)
             for name, figures in measured.after.processes.items()
@@ -220,12 +244,17 @@ def result(measured: Measured) -> Result:
         timeline=_timeline(outcome),
         histogram=latencies.as_dict(),
         failures=[*measured.failures, *_failures(outcome)],
-        notes=[*measured.notes, *_notes(late, others / watched_s)],
+        notes=[*measured.notes, *_notes(late, others / watched_s, machine.stolen_s / watched_s)],
         api_p50_ms=measured.api.quantile(0.5) / 1e3,
         api_p99_ms=measured.api.quantile(0.99) / 1e3,
         api_max_ms=measured.api.most / 1e3,
         api_calls=measured.api.count,
         api_failed=measured.api_failed,
+        scrape_p50_ms=measured.scrapes.quantile(0.5) / 1e3,
+        scrape_p90_ms=measured.scrapes.quantile(0.9) / 1e3,
+        scrape_max_ms=measured.scrapes.most / 1e3,
+        scrapes=measured.scrapes.count,
+        scrapes_failed=measured.scrapes_failed,
     )
 
 
@@ -273,17 +302,17 @@ def _most(nodes: Mapping[str, NodeFigures], name: str, seconds: float) -> float:
 
 
 def _timeline(outcome: LoadOutcome) -> list[tuple[int, int, int, float, float]]:
-    if not outcome.counts.size:
-        return []
     rows = []
+    offered_seconds = outcome.dues[:, 0] // 10**6
     due_seconds, done_seconds = outcome.due_us // 10**6, outcome.done_us // 10**6
-    for second in range(int(done_seconds.max()) + 1):
+    for second in range(int(max(offered_seconds.max(initial=-1), done_seconds.max(initial=-1))) + 1):
         due = due_seconds == second
         latencies = Histogram()
         latencies.record(outcome.done_us[due] - outcome.due_us[due], outcome.counts[due])
+        offered = int(outcome.dues[offered_seconds == second, 1].sum())
         final = int(outcome.counts[done_seconds == second].sum())
         p50_ms, p99_ms = latencies.quantile(0.5) / 1e3, latencies.quantile(0.99) / 1e3
-        rows.append((second, latencies.count, final, p50_ms, p99_ms))
+        rows.append((second, offered, final, p50_ms, p99_ms))
     return rows
 
 
@@ -298,11 +327,13 @@ def _failures(outcome: LoadOutcome) -> list[str]:
     return told
 
 
-def _notes(late: Histogram, others_cores: float) -> list[str]:
+def _notes(late: Histogram, others_cores: float, stolen_cores: float) -> list[str]:
     told = []
     if late.quantile(0.99) > LATE_MS * 1000:
         words = "waited for a connection, or the load's process had no core; this counts as latency"
         told.append(f"transfers were sent late (p99 {late.quantile(0.99) / 1e3:.0f} ms): they {words}")
     if others_cores > 0.1:
         told.append(f"other processes used {others_cores:.1f} cores of this machine meanwhile")
+    if stolen_cores > 0.1:
+        told.append(f"other guests of its host took {stolen_cores:.1f} cores from this machine meanwhile")
     return told

@@ -37,6 +37,7 @@ _IFREQ: Final = struct.Struct("16sH")
 _TUNSETIFF: Final = 0x400454CA
 _TUN_NO_INFO: Final = 0x1001  # IFF_TUN | IFF_NO_PI
 _CONTROL_BLOCKS: Final = range(128, 255)
+_LOCK: Final = Path("/run/cherrylab.lock")
 _MODULE: Final = b"cherrydag.bench.netbridge"
 _NAMESPACES: Final = re.compile(rf"^(?P<name>{NAMESPACE}-(?P<owner>[0-9]+)-[0-9]+)\b", re.MULTILINE)
 _CONTROLS: Final = re.compile(r"^[0-9]+: (?P<name>cl[0-9]+v(?P<owner>[0-9]+))@", re.MULTILINE)
@@ -54,14 +55,16 @@ class Namespaces:
         self.controls: list[str] = []
         self.tuns: list[int] = []
         self._mtu = mtu
-        sweep()
-        block = _free_block()
-        try:
-            for number in range(count):
-                self._make(number, f"10.{block}.{number}")
-        except BaseException:
-            self.close()
-            raise
+        with _LOCK.open("a") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)  # another lab that is made now would take the same block
+            sweep()
+            block = _free_block()
+            try:
+                for number in range(count):
+                    self._make(number, f"10.{block}.{number}")
+            except BaseException:
+                self.close()
+                raise
 
     def close(self) -> None:
         """Take all of them away, and their devices with them."""

@@ -35,7 +35,7 @@ def plot_timeline(result: Result, title: str, path: Path) -> None:
     rates.plot(seconds, [row[1] for row in result.timeline], color=_GREY, linestyle="--", label="due")
     rates.plot(seconds, [row[2] for row in result.timeline], color=_BLUE, label="final")
     rates.set_ylabel("transfers / s")
-    due = [row for row in result.timeline if row[1]]
+    due = [row for row in result.timeline if row[4]]
     for column, colour, name in ((3, _BLUE, "p50"), (4, _ORANGE, "p99")):
         latencies.plot([row[0] + 0.5 for row in due], [row[column] for row in due], color=colour, label=name)
     latencies.set_ylabel("latency, ms\n(by the second it was due)")

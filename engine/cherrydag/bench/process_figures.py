@@ -88,13 +88,24 @@ def _kib(text: str) -> int:
 # The machine
 
 
-def machine_cpu_s() -> float:
-    """Seconds that the cores of this machine were busy since it was started, all of them together."""
+class MachineTime(NamedTuple):
+    """Seconds since the machine was started, of all its cores together. busy: they ran something. stolen:
+    they had something to run while other guests had the processor."""
+
+    busy_s: float
+    stolen_s: float
+
+    def __sub__(self, before: MachineTime) -> MachineTime:
+        return MachineTime(self.busy_s - before.busy_s, self.stolen_s - before.stolen_s)
+
+
+def machine_time() -> MachineTime:
+    """Until now."""
     for line in Path("/proc/stat").read_text().splitlines():
         if line.startswith("cpu "):
-            user, nice, system, _, _, irq, softirq, *_ = (int(text) for text in line.split()[1:])
-            return (user + nice + system + irq + softirq) * TICK_S
-    return 0.0
+            user, nice, system, _, _, irq, softirq, steal, *_ = (int(text) for text in line.split()[1:])
+            return MachineTime((user + nice + system + irq + softirq) * TICK_S, steal * TICK_S)
+    return MachineTime(0.0, 0.0)
 
 
 def machine(folder: Path | None = None, source: Path | None = None) -> dict[str, object]:

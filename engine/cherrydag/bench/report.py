@@ -26,6 +26,8 @@ def lines(result: Result, settings: Mapping[str, Any], machine: Mapping[str, Any
     yield f"  latency ms        {told}   (from the moment a transfer was due until its submitter knows)"
     told = f"p50 {result.api_p50_ms:.1f}   p99 {result.api_p99_ms:.1f}   max {result.api_max_ms:.1f}"
     yield f"  API ms            {told}   ({result.api_calls:,} calls meanwhile, {result.api_failed} failed)"
+    told = f"p50 {result.scrape_p50_ms:.1f}   p90 {result.scrape_p90_ms:.1f}   max {result.scrape_max_ms:.1f}"
+    yield f"  scrapes ms        {told}   ({result.scrapes:,} of /metrics, {result.scrapes_failed} failed)"
     yield f"  commits, rounds   {result.commits_per_s:g} /s, {result.rounds_per_s:g} /s"
     yield f"  syncs             {_joined(result.syncs_per_s)} /s"
     yield f"  on the wire       {result.wire_bytes:,.0f} bytes a transfer, all links, before TLS"
@@ -36,7 +38,8 @@ def lines(result: Result, settings: Mapping[str, Any], machine: Mapping[str, Any
             f"{thread} {run:g} (waited {queued:g})" for thread, (run, queued) in threads.items()
         )
         yield f"    {name:15} {shown}"
-    yield f"  cores             {result.busy_cores:g} used by all of it, {result.others_cores:g} by others"
+    told = f"{result.busy_cores:g} used by all of it, {result.others_cores:g} by others"
+    yield f"  cores             {told}, {result.stolen_cores:g} taken by other guests of the host"
     yield f"  resident MiB      {_joined(result.rss_mib)}"
     yield ""
     yield f"transfers: {_joined(result.transfers)}"

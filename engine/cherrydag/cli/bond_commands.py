@@ -7,9 +7,9 @@ import click
 
 from cherrydag.cli.exits import Exit
 from cherrydag.cli.operating import (
+    Signing,
     check_has_bonds,
     home_of,
-    key_of,
     operated,
     operator_of,
     possession_of,
@@ -59,11 +59,7 @@ def bond(
     operator: str | None,
     possession: bytes | None,
     operator_password_file: Path | None,
-    sender: str,
-    fee: int,
-    password_file: Path | None,
-    keystore: Path | None,
-    url: str | None,
+    signing: Signing,
     as_json: bool,
 ) -> int:
     """Lock coins for a node's key, so that it may issue vertices; more is added to what is there.
@@ -76,14 +72,15 @@ def bond(
     from cherrydag.cli.reaching import reached
     from cherrydag.execution.bonds import BondKind, encode_bond
 
-    with reached(where, url, quiet=as_json, hands_in=True) as found:
-        key = key_of(found, sender, keystore, password_file)
+    with reached(where, signing.url, quiet=as_json, hands_in=True) as found:
+        check_has_bonds(found)
+        key = signing.key(found)
         public_key = operator_of(where, operator)
         if possession is None:
             home = home_of(where, operator)
             possession = possession_of(home, address_of(key.public_key), operator_password_file)
         body = encode_bond(public_key, possession)
-        done = operated(found, where, key, BondKind.BOND, body, amount=amount, fee=fee)
+        done = operated(found, where, key, BondKind.BOND, body, amount=amount, fee=signing.fee)
         return _tell(found, public_key, done, as_json)
 
 
@@ -116,11 +113,7 @@ def unbond(
     where: Where,
     amount: int,
     operator: str | None,
-    sender: str,
-    fee: int,
-    password_file: Path | None,
-    keystore: Path | None,
-    url: str | None,
+    signing: Signing,
     as_json: bool,
 ) -> int:
     """Have coins of a bond count no more; they may be withdrawn, and still be lost, a week later.
@@ -130,10 +123,11 @@ def unbond(
     from cherrydag.cli.reaching import reached
     from cherrydag.execution.bonds import BondKind
 
-    with reached(where, url, quiet=as_json, hands_in=True) as found:
-        key = key_of(found, sender, keystore, password_file)
+    with reached(where, signing.url, quiet=as_json, hands_in=True) as found:
+        check_has_bonds(found)
+        key = signing.key(found)
         public_key = operator_of(where, operator)
-        done = operated(found, where, key, BondKind.UNBOND, public_key, amount=amount, fee=fee)
+        done = operated(found, where, key, BondKind.UNBOND, public_key, amount=amount, fee=signing.fee)
         return _tell(found, public_key, done, as_json)
 
 
@@ -145,21 +139,18 @@ def unbond(
 def withdraw(
     where: Where,
     operator: str | None,
-    sender: str,
-    fee: int,
-    password_file: Path | None,
-    keystore: Path | None,
-    url: str | None,
+    signing: Signing,
     as_json: bool,
 ) -> int:
     """Take back what leaves a bond, once its time is over."""
     from cherrydag.cli.reaching import reached
     from cherrydag.execution.bonds import BondKind
 
-    with reached(where, url, quiet=as_json, hands_in=True) as found:
-        key = key_of(found, sender, keystore, password_file)
+    with reached(where, signing.url, quiet=as_json, hands_in=True) as found:
+        check_has_bonds(found)
+        key = signing.key(found)
         public_key = operator_of(where, operator)
-        done = operated(found, where, key, BondKind.WITHDRAW, public_key, fee=fee)
+        done = operated(found, where, key, BondKind.WITHDRAW, public_key, fee=signing.fee)
         return _tell(found, public_key, done, as_json)
 
 

@@ -241,26 +241,56 @@ def export(folder: Path, target: Path, from_commit: int | None, to_commit: int |
 
 # Backup
 
+_ANSWER_STEP_S: Final = 0.05
+
 
 @click.command()
 @folder_argument
 @click.argument("target", metavar="TARGET", type=PATH)
 @json_option
 def backup(folder: Path, target: Path, as_json: bool) -> None:
-    """Copy a ledger to a new folder.
+    """Copy a ledger to a new folder, also while its node runs.
 
     The copy has the keys too, and can be opened. TARGET is complete, or not there. Never run both: they sign
-    with the same key.
+    with the same key. A node that runs makes the copy itself and goes on; only who owns DIR and the process
+    can ask it to.
     """
     from cherrydag.cli.checking import open_store
     from cherrydag.runtime.home import Home, copy_home
+    from cherrydag.runtime.marks import running_node
 
     home = Home.load(folder)
-    with open_store(home) as store:
-        last = store.last_commit()
-        copy_home(home, store, target)
-    commit = last.index if last is not None else 0
+    info = running_node(folder)
+    if info is not None and info.pid:
+        commit = _copied_by_node(folder, target, info.pid)
+    else:
+        with open_store(home) as store:
+            last = store.last_commit()
+            copy_home(home, store, target)
+        commit = last.index if last is not None else 0
     if as_json:
         print_json({"folder": str(target), "commit": commit})
     else:
         print_fields({"copied to": target, "last commit": commit or "none yet"})
+
+
+def _copied_by_node(folder: Path, target: Path, process: int) -> int:
+    """Index of the last commit that is surely in the copy."""
+    import os
+    import signal
+    import time
+
+    from cherrydag.errors import StorageError
+    from cherrydag.runtime.backup_request import ask, read_answer
+    from cherrydag.runtime.marks import running_node
+
+    request = ask(folder, target)
+    os.kill(process, signal.SIGUSR2)
+    while True:
+        info = running_node(folder)  # before the answer, which is the last that a node leaves
+        commit = read_answer(folder, request)
+        if commit is not None:
+            return commit
+        if info is None or info.pid not in (0, process):
+            raise StorageError(f"{folder}: process {process} ended before {target} was complete")
+        time.sleep(_ANSWER_STEP_S)

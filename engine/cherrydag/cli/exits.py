@@ -28,6 +28,7 @@ class Exit(IntEnum):
     IN_USE = 7
     LISTEN = 8
     UNREACHABLE = 9
+    UNHEALTHY = 10
     INTERNAL = 70
     INTERRUPTED = 130
 
@@ -43,6 +44,7 @@ MEANINGS: Final = {
     Exit.IN_USE: "another process has the ledger open",
     Exit.LISTEN: "an address to listen at is taken, or not this machine's",
     Exit.UNREACHABLE: "a node does not answer, or not as it must",
+    Exit.UNHEALTHY: "`doctor` has found something that must be mended",
     Exit.INTERNAL: "a bug: please report it with what was printed",
     Exit.INTERRUPTED: "interrupted, or not confirmed",
 }

@@ -1,29 +1,26 @@
 """Commands that pay with a ledger and look into it, wherever it is."""
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import click
 
 from cherrydag.cli.exits import Exit
+from cherrydag.cli.operating import Signing, signing_options
 from cherrydag.cli.options import (
     AMOUNT,
     DIGEST,
-    PATH,
     U32,
     U64,
     Where,
     json_option,
-    password_option,
     url_option,
     where_argument,
 )
 from cherrydag.cli.output import amount_text, note, print_fields, print_json, print_table, time_text
-from cherrydag.cli.passwords import with_password
 from cherrydag.cli.settling import final_of
 
 if TYPE_CHECKING:
-    from cherrydag.address import Network
+    from cherrydag.genesis import Genesis
     from cherrydag.runtime.lookups import HistoryItem, HistoryPage
 
 _PAGE: Final = 20
@@ -111,37 +108,27 @@ def history(where: Where, owner: str, limit: int, cursor: int | None, url: str |
     with reached(where, url, quiet=as_json) as found:
         address = found.owner(owner)
         page = found.ledger.history(address, limit, cursor)
-    items = [_item(found.genesis.network, item) for item in page.items]
+    items = [_item(found.genesis, item) for item in page.items]
     if as_json:
         print_json({"address": address, "items": items, "cursor": page.cursor})
         return
     _print_history(address, items, page)
 
 
-def _item(network: "Network", item: "HistoryItem") -> dict[str, Any]:
+def _item(genesis: "Genesis", item: "HistoryItem") -> dict[str, Any]:
     """A transaction as JSON has it."""
-    from cherrydag.address import address_of, encode_address
-    from cherrydag.cli.names import kind_name, status_name
-    from cherrydag.primitives import Address, PublicKey
-    from cherrydag.transaction import amounts, as_records
+    from cherrydag.cli.names import status_name
+    from cherrydag.cli.records import record_documents
+    from cherrydag.transaction import as_records
 
-    records = as_records(item.record)
-    (record,) = records
+    (record,) = record_documents(as_records(item.record), genesis)
     return {
         "id": item.transaction_id.hex(),
         "commit": item.place.commit_index,
         "position": item.place.position,
         "time_s": item.time_s,
         "status": status_name(item.status),
-        "kind": kind_name(int(record["kind"])),
-        "sender": encode_address(address_of(PublicKey(record["sender"].tobytes())), network),
-        "recipient": encode_address(Address(record["recipient"].tobytes()), network)
-        if record["recipient"].any()
-        else None,
-        "asset": int(record["asset"]),
-        "amount": str(amounts(records)[0]),
-        "fee": str(record["fee"]),
-        "nonce": int(record["nonce"]),
+        **record,
     }
 
 
@@ -218,7 +205,6 @@ def _plain(value: Any) -> Any:
 
 @click.command()
 @where_argument
-@click.option("--from", "sender", required=True, metavar="NAME", help="A key in DIR, or in --keystore.")
 @click.option(
     "--to", "recipient", required=True, metavar="ADDRESS", help="An address, or a key in DIR by its name."
 )
@@ -226,23 +212,16 @@ def _plain(value: Any) -> Any:
     "--amount", type=AMOUNT, required=True, help="Smallest units, or coins with their unit: 2.5coin."
 )
 @_asset_option
-@click.option("--fee", type=U64, default=1, show_default=True, help="In smallest units.")
 @click.option("--nonce", type=U64, help="Instead of the lowest that is free.")
-@password_option
-@click.option("--keystore", type=PATH, help="A folder of keys, instead of DIR's.")
-@url_option
+@signing_options
 @json_option
 def send(
     where: Where,
-    sender: str,
     recipient: str,
     amount: int,
     asset: int,
-    fee: int,
     nonce: int | None,
-    password_file: Path | None,
-    keystore: Path | None,
-    url: str | None,
+    signing: Signing,
     as_json: bool,
 ) -> int:
     """Pay, and wait until it is final.
@@ -251,10 +230,9 @@ def send(
     """
     from cherrydag.cli.reaching import reached
 
-    with reached(where, url, quiet=as_json, hands_in=True) as found:
-        keys = found.keystore(keystore)
-        key = with_password(password_file, lambda password: keys.load(sender, password))
-        to = found.owner(recipient)
+    with reached(where, signing.url, quiet=as_json, hands_in=True) as found:
+        key, to = signing.key(found), found.owner(recipient)
+        fee = found.fee(signing.fee)
         submission = found.ledger.transfer(key, to, amount, asset=asset, fee=fee, nonce=nonce)
         final = final_of(submission, where)
         left = found.ledger.balance(key)

@@ -17,6 +17,7 @@ from cherrydag.cli.output import (
 
 if TYPE_CHECKING:
     from cherrydag.cli.reaching import Reached
+    from cherrydag.genesis import Genesis
     from cherrydag.rpc.link import RemoteCommit
 
 
@@ -51,7 +52,7 @@ def status(where: Where, url: str | None, as_json: bool) -> None:
     fields: dict[str, object] = {
         "chain": f"{genesis.name}, network {genesis.network}",
         "genesis": told.genesis_digest.hex(),
-        "last commit": f"{told.commit_index}, {time_text(told.time_s)}" if told.commit_index else "none yet",
+        "last commit": _last_commit(told.commit_index, told.time_s),
         "checkpoint": f"of commit {told.checkpoint_index}" if told.checkpoint_index else "none yet",
         "supply": f"{amount_text(supply.total)}, of which fees {amount_text(supply.fees)}",
         "database": bytes_text(told.stored_bytes),
@@ -59,6 +60,12 @@ def status(where: Where, url: str | None, as_json: bool) -> None:
     if node is not None:
         fields |= _node_fields(node, found)
     print_fields(fields)
+
+
+def _last_commit(index: int, time_s: int) -> str:
+    if not index:
+        return "none yet"
+    return f"{index}, {time_text(time_s)}" if time_s else f"{index}"
 
 
 def _node_document(node: dict[str, Any]) -> dict[str, Any]:
@@ -70,7 +77,8 @@ def _node_document(node: dict[str, Any]) -> dict[str, Any]:
 def _node_fields(node: dict[str, Any], found: "Reached") -> dict[str, object]:
     """What a node that runs says of itself."""
     index = node["validator"]
-    role = "none: it follows" if index is None else f"{found.genesis.validators[index].name}, number {index}"
+    validators = found.genesis.validators
+    role = "none: it does not vote" if index is None else f"{validators[index].name}, number {index}"
     reasons = "; ".join(f"{reason['text']} [{reason['code']}]" for reason in node["reasons"])
     return {
         "validator": role,
@@ -152,9 +160,9 @@ def watch(
     index = after
     try:
         with node(where, url) as client:
-            network = client.genesis().network
+            genesis = client.genesis()
             for number, commit in enumerate(client.subscribe(after), 1):
-                _print_commit(commit, network, transactions=transactions, as_json=as_json)
+                _print_commit(commit, genesis, transactions=transactions, as_json=as_json)
                 index = commit.index
                 if number == count:
                     return
@@ -163,13 +171,13 @@ def watch(
             note(f"go on with --after {index}")
 
 
-def _print_commit(commit: "RemoteCommit", network: Any, *, transactions: bool, as_json: bool) -> None:
+def _print_commit(commit: "RemoteCommit", genesis: "Genesis", *, transactions: bool, as_json: bool) -> None:
     import json
 
     from cherrydag.execution.accounts import Status
 
     applied = int((commit.statuses == Status.APPLIED).sum())
-    rows = _rows(commit, network) if transactions else []
+    rows = _rows(commit, genesis) if transactions else []
     if as_json:
         document: dict[str, Any] = {
             "commit": commit.index,
@@ -185,28 +193,22 @@ def _print_commit(commit: "RemoteCommit", network: Any, *, transactions: bool, a
     click.echo(f"{time_text(commit.time_ms // 1000)}  {commit.index}  {commit.digest.hex()[:16]}  {words}")
     for row in rows:
         amount = amount_text(int(row["amount"]), row["asset"])
-        click.echo(f"    {row['id']}  {row['sender']} -> {row['recipient']}  {amount}  {row['status']}")
+        way = row["sender"] + (f" -> {row['recipient']}" if row["recipient"] else "")
+        click.echo(f"    {row['id']}  {row['kind']}  {way}  {amount}  {row['status']}")
 
 
-def _rows(commit: "RemoteCommit", network: Any) -> list[dict[str, Any]]:
+def _rows(commit: "RemoteCommit", genesis: "Genesis") -> list[dict[str, Any]]:
     """Its transactions as JSON has them."""
-    from cherrydag.address import address_of, encode_address
-    from cherrydag.cli.names import kind_name, status_name
-    from cherrydag.primitives import Address, PublicKey
-    from cherrydag.transaction import amounts
+    from cherrydag.cli.names import status_name
+    from cherrydag.cli.records import record_documents
 
     return [
         {
             "id": commit.ids[32 * at : 32 * at + 32].hex(),
             "status": status_name(int(commit.statuses[at])),
-            "kind": kind_name(int(record["kind"])),
-            "sender": encode_address(address_of(PublicKey(record["sender"].tobytes())), network),
-            "recipient": encode_address(Address(record["recipient"].tobytes()), network),
-            "asset": int(record["asset"]),
-            "amount": str(amount),
-            "fee": str(record["fee"]),
+            **record,
         }
-        for at, (record, amount) in enumerate(zip(commit.records, amounts(commit.records), strict=True))
+        for at, record in enumerate(record_documents(commit.records, genesis))
     ]
 
 

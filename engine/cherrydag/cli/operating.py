@@ -1,8 +1,9 @@
-"""Operations on bonds, as several commands hand them in."""
+"""Who signs what a command hands in, and operations on bonds, as several commands do them."""
 
 from collections.abc import Callable
+from functools import wraps
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import click
 
@@ -16,25 +17,54 @@ if TYPE_CHECKING:
     from cherrydag.runtime.home import Home
     from cherrydag.signing import KeyPair
 
-_Command = TypeVar("_Command", bound=Callable[..., Any])
-
 _KEY_DIGITS: Final = 64
 
 _ISSUES_NOTHING: Final = ("operator_unbonded", "node_issues_nothing")
 """Codes of a node that runs and cannot hand in anything itself."""
 
 
-def signing_options(command: _Command) -> _Command:
-    """Who signs and pays the fee."""
+class Signing(NamedTuple):
+    """Who signs, and what is paid. sender: the name of a key. fee: None for the chain's least. url: of the
+    node that takes it, if that is not the folder's own."""
+
+    sender: str
+    fee: int | None
+    password_file: Path | None
+    keystore: Path | None
+    url: str | None
+
+    def key(self, found: "Reached") -> "KeyPair":
+        """Who signs and pays."""
+        keys = found.keystore(self.keystore)
+        return with_password(self.password_file, lambda password: keys.load(self.sender, password))
+
+
+def signing_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Options that the command gets as `signing`."""
+
+    @wraps(command)
+    def signed(
+        *words: Any,
+        sender: str,
+        fee: int | None,
+        password_file: Path | None,
+        keystore: Path | None,
+        url: str | None,
+        **rest: Any,
+    ) -> Any:
+        return command(*words, signing=Signing(sender, fee, password_file, keystore, url), **rest)
+
     for option in (
         url_option,
         click.option("--keystore", type=PATH, help="A folder of keys, instead of DIR's."),
         password_option,
-        click.option("--fee", type=U64, default=1, show_default=True, help="In smallest units."),
-        click.option("--from", "sender", required=True, metavar="NAME", help="A key in DIR, or --keystore."),
+        click.option("--fee", type=U64, help="In smallest units.  [default: the chain's least]"),
+        click.option(
+            "--from", "sender", required=True, metavar="NAME", help="A key in DIR, or in --keystore."
+        ),
     ):
-        command = option(command)
-    return command
+        signed = option(signed)
+    return signed
 
 
 def check_has_bonds(found: "Reached") -> None:
@@ -43,13 +73,6 @@ def check_has_bonds(found: "Reached") -> None:
 
     if "bonds" not in found.genesis.modules:
         raise ConfigError(f"{found.genesis.name}: this chain has no module 'bonds', so no operators")
-
-
-def key_of(found: "Reached", name: str, keystore: Path | None, password_file: Path | None) -> "KeyPair":
-    """Who signs and pays."""
-    check_has_bonds(found)
-    keys = found.keystore(keystore)
-    return with_password(password_file, lambda password: keys.load(name, password))
 
 
 def home_of(where: Where, operator: str | None) -> "Home":
@@ -74,6 +97,10 @@ def operator_of(where: Where, operator: str | None) -> "PublicKey":
     if operator is None and isinstance(where, str):
         raise click.UsageError("--operator: needed with a URL")
     folder = Path(operator) if operator is not None else Path(where)
+    if operator is not None and not folder.is_dir():
+        raise click.UsageError(
+            f"--operator: expected {_KEY_DIGITS} hex digits or a node's folder, got {operator!r}"
+        )
     return find_key(Home.load(folder).keystore, VALIDATOR).public_key
 
 
@@ -92,13 +119,20 @@ def possession_of(home: "Home", owner: "Address", password_file: Path | None) ->
 
 
 def operated(
-    found: "Reached", where: Where, key: "KeyPair", kind: int, body: bytes, *, fee: int, amount: int = 0
+    found: "Reached",
+    where: Where,
+    key: "KeyPair",
+    kind: int,
+    body: bytes,
+    *,
+    fee: int | None,
+    amount: int = 0,
 ) -> dict[str, Any]:
     """Hand in an operation; what became of it, and why it was refused, if it was."""
     from cherrydag.errors import Rejected
 
     try:
-        submission = found.ledger.operate(key, kind, body, amount=amount, fee=fee)
+        submission = found.ledger.operate(key, kind, body, amount=amount, fee=found.fee(fee))
     except Rejected as refusal:
         if refusal.code not in _ISSUES_NOTHING:
             raise

@@ -71,7 +71,9 @@ def amount_text(amount: int, asset: int = _NATIVE) -> str:
 
 
 def time_text(time_s: int) -> str:
-    """Unix seconds in UTC."""
+    """Unix seconds in UTC. A first commit, whose parents are the genesis, has no time, which is 0."""
+    if not time_s:
+        return "-"
     return datetime.fromtimestamp(time_s, UTC).strftime("%Y-%m-%d %H:%M:%SZ")
 
 

@@ -12,7 +12,8 @@ from cherrydag.cli.bond_commands import COMMANDS as BOND_COMMANDS
 from cherrydag.cli.config_commands import config
 from cherrydag.cli.database_commands import backup, db
 from cherrydag.cli.devnet_commands import devnet, faucet
-from cherrydag.cli.evidence_commands import slash
+from cherrydag.cli.doctor_commands import doctor
+from cherrydag.cli.evidence_commands import COMMANDS as EVIDENCE_COMMANDS
 from cherrydag.cli.exits import MEANINGS, Exit, exit_of, words_of
 from cherrydag.cli.genesis_commands import genesis
 from cherrydag.cli.init_commands import init
@@ -20,6 +21,8 @@ from cherrydag.cli.key_commands import keys
 from cherrydag.cli.ledger_commands import COMMANDS
 from cherrydag.cli.node_commands import COMMANDS as NODE_COMMANDS
 from cherrydag.cli.run_commands import run
+from cherrydag.cli.support_commands import COMMANDS as SUPPORT_COMMANDS
+from cherrydag.cli.top_commands import top
 from cherrydag.errors import CherrydagError
 
 NAME = "cherrydag"
@@ -113,13 +116,16 @@ for _command in (
     *COMMANDS,
     *NODE_COMMANDS,
     *BOND_COMMANDS,
-    slash,
+    *EVIDENCE_COMMANDS,
     keys,
     genesis,
     db,
     backup,
     run,
     config,
+    doctor,
+    *SUPPORT_COMMANDS,
+    top,
     devnet,
     faucet,
     bench,

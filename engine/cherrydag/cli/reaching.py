@@ -8,11 +8,11 @@ from typing import NamedTuple
 import click
 
 from cherrydag.cli.options import Where
-from cherrydag.cli.solo import opened, owner_text
+from cherrydag.cli.solo import is_address, opened, owner_text
 from cherrydag.client import Client
-from cherrydag.errors import ConfigError, InUse
+from cherrydag.errors import ConfigError, InUse, Rejected
 from cherrydag.genesis import Genesis
-from cherrydag.keystore import Keystore
+from cherrydag.keystore import KeyRefusal, Keystore
 from cherrydag.ledger import Ledger
 from cherrydag.runtime.home import Home
 from cherrydag.runtime.marks import running_node
@@ -28,11 +28,22 @@ class Reached(NamedTuple):
 
     def owner(self, text: str) -> str:
         """The address that is meant: an address, or a key in the folder by its name."""
-        return text if self.home is None else owner_text(self.home, text)
+        if self.home is not None:
+            return owner_text(self.home, text)
+        if not is_address(text):
+            raise Rejected(KeyRefusal.UNKNOWN, f"{text}: no address; a URL has no keys that it could name")
+        return text
+
+    def fee(self, given: int | None) -> int:
+        """What is paid: the chain's least unless a fee is given. The genesis says it, whose digest every
+        signature covers, so that no node can make it more."""
+        return self.genesis.ledger_params.fee_min if given is None else given
 
     def keystore(self, given: Path | None) -> Keystore:
         """The keys to sign with. UsageError if none are named."""
         if given is not None:
+            if not given.is_dir():
+                raise ConfigError(f"{given}: there is no such folder of keys")
             return Keystore(given)
         if self.home is None:
             raise click.UsageError("--keystore: needed with a URL, to sign with")
@@ -54,7 +65,7 @@ def reached(
         with Client(where) as client:
             yield Reached(client, client.genesis(), None, client)
         return
-    home = Home.load(where)
+    home = home_in(where)
     node_url = url if url is not None else _node_of(where)
     if node_url is not None:
         with Client(node_url, genesis_digest=home.genesis.digest) as client:
@@ -67,12 +78,27 @@ def reached(
 @contextmanager
 def node(where: Where, url: str | None = None) -> Iterator[Client]:
     """A node that runs. ConfigError if it does not."""
-    if isinstance(where, Path) and url is None and _node_of(where) is None:
-        raise ConfigError(f"{where}: its node does not run: cherrydag run {where}")
+    if isinstance(where, Path) and url is None:
+        home_in(where)
+        if _node_of(where) is None:
+            raise ConfigError(f"{where}: its node does not run: cherrydag run {where}")
     with reached(where, url) as found:
         if found.client is None:  # it has stopped meanwhile
             raise ConfigError(f"{where}: its node does not run")
         yield found.client
+
+
+def home_in(folder: Path) -> Home:
+    """The ledger in a folder. ConfigError if there is none, which says what may be meant."""
+    from cherrydag.devnet.folder import is_devnet
+
+    if is_devnet(folder):
+        raise ConfigError(
+            f"{folder}: it is a devnet's folder; those of its nodes are {folder / 'v0'} and so on"
+        )
+    if not folder.exists():
+        raise ConfigError(f"{folder}: there is no such folder; the URL of a node begins with http://")
+    return Home.load(folder)
 
 
 def _node_of(folder: Path) -> str | None:

@@ -55,7 +55,7 @@ def run(
     When it is up it prints where it listens. Its log goes to stderr. A signal lets it stop within ten
     seconds: it takes nothing new, what it has accepted becomes final, its peers are told. A second signal
     shortens that. Settings: flags before CHERRYDAG_SECTION_NAME before the file; `config check` shows them.
-    SIGUSR2 reads the log's level anew from there, SIGUSR1 goes to the next one.
+    SIGUSR2 reads the log's level anew from there, SIGUSR1 goes to the next one; `log-level` sets it.
     """
     import sys
 
@@ -63,8 +63,9 @@ def run(
 
     from cherrydag.cli.configuring import flags_of, loaded
     from cherrydag.config import check
-    from cherrydag.daemon import Daemon, options_of
-    from cherrydag.logs import EventLog, take_library_lines
+    from cherrydag.daemon import Daemon
+    from cherrydag.daemon_options import options_of
+    from cherrydag.logs import EventLog, RecentLines, forget_request, take_library_lines, take_request
     from cherrydag.runtime.clock import Clock
     from cherrydag.runtime.home import VALIDATOR, Home
 
@@ -81,8 +82,10 @@ def run(
         as_json=config.log.format == "json" or (config.log.format == "auto" and not sys.stderr.isatty()),
         rate=config.log.rate,
         name=config.node.name,
+        recent=RecentLines(folder),
     )
     take_library_lines(log)
+    forget_request(folder)
     for words in warnings:
         log("config_warning", words=words)
 
@@ -90,7 +93,7 @@ def run(
         _tell(listening, as_json)
 
     def level() -> str:
-        return loaded(folder, file, flags).config.log.level
+        return take_request(folder) or loaded(folder, file, flags).config.log.level
 
     async def live() -> None:
         daemon = Daemon(home, options, log, key, ready, level)

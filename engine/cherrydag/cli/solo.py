@@ -50,9 +50,14 @@ def find_key(keystore: Keystore, name: str) -> StoredKey:
 def owner_text(home: Home, text: str) -> str:
     """The text of the address that is meant: an address, or the name of a key in the keystore."""
     network = home.genesis.network
-    if any(text.lower().startswith(f"{prefix}1") for prefix in Network):
+    if is_address(text):
         return text
     return encode_address(find_key(home.keystore, text).address, network)
+
+
+def is_address(text: str) -> bool:
+    """Whether it is meant as an address, of whatever network: no key has such a name."""
+    return any(text.lower().startswith(f"{prefix}1") for prefix in Network)
 
 
 def address_text(home: Home, address: Address) -> str:

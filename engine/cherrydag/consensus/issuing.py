@@ -5,7 +5,7 @@ mark, and a crash before that leaves nothing that anybody has seen. So no seq is
 that others know.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Final
 
@@ -183,10 +183,17 @@ class Issuing:
         del chosen[room:]
         newest = max(map(round_of, chosen), default=Round(0))
         if len(own) + len(chosen) < OPERATOR_PARENTS_MIN or newest + _FRESH_ROUNDS < clock_round:
-            known = [v.ref for v in window.vertices(clock_round) if isinstance(v, ValidatorVertex)]
-            fresh = sorted(ref for ref in known if ref not in chosen)[:OPERATOR_PARENTS_MIN]
+            fresh = self._validators_of(clock_round, chosen)[:OPERATOR_PARENTS_MIN]
+            if len(own) + len(fresh) + len(chosen) < OPERATOR_PARENTS_MIN and clock_round:
+                # The one vertex of a committee of one in this round: its own last one is there too.
+                fresh += self._validators_of(Round(clock_round - 1), chosen)
             chosen = [*fresh, *chosen][:room]
         return (*own, *chosen)
+
+    def _validators_of(self, round_: Round, chosen: Sequence[AnyRef]) -> list[AnyRef]:
+        """Validators' vertices of a round that are not among the chosen, ascending."""
+        known = [v.ref for v in self._engine.window.vertices(round_) if isinstance(v, ValidatorVertex)]
+        return sorted(ref for ref in known if ref not in chosen)
 
     def _sign(self, parents: tuple[AnyRef, ...], wall_ms: TimestampMs) -> OperatorVertex:
         unsigned = OperatorVertex(

@@ -46,13 +46,14 @@ class Proposer:
         self._highest = [0] * n
         self._recent: deque[Digest] = deque(maxlen=timing.unreferenced_max + 1)
         self._entered = (Round(0), TimestampMs(0))
+        self._clock = (Round(0), TimestampMs(0))
         self._idle_delay_ms = timing.min_round_delay_ms
         self._floor = Round(0)
         self._own_ms = TimestampMs(0)
         self.own = VertexRef(Round(0), me, rules.genesis[me])
         self.wake_ms: TimestampMs | None = None
         self.is_unheard = False
-        """Whether only that nobody links our vertices keeps us from making one more."""
+        """Whether a quorum has linked none of our newest few: no more are made while the others go on."""
 
     def note(self, vertex: ValidatorVertex) -> None:
         """A validator's vertex has entered the window, our own ones among them."""
@@ -97,6 +98,8 @@ class Proposer:
         can change the answer. is_busy: there is something to order."""
         self.wake_ms = None
         self.is_unheard = False
+        if self._clock[0] != self._rounds.highest:
+            self._clock = (self._rounds.highest, now_ms)
         round_ = self.next_round()
         if round_ is None or (self._is_solo and not is_busy):
             return None
@@ -107,7 +110,11 @@ class Proposer:
             self.wake_ms = due_ms
             return None
         self.is_unheard = not self._is_referenced()
-        return None if self.is_unheard else round_
+        stands_ms = TimestampMs(self._clock[1] + self._timing.resend_ms)
+        if self.is_unheard and now_ms < stands_ms:
+            self.wake_ms = stands_ms  # others may wait for just this vertex, and link none of ours before
+            return None
+        return round_
 
     def ancestors(self, round_: Round) -> tuple[VertexRef, ...]:
         """Our last vertex, then the highest of each other author below the round that is new to us.
@@ -179,7 +186,11 @@ class Proposer:
         return voted or graph.blames(judged, leader).stake >= quorum
 
     def _is_referenced(self) -> bool:
-        """Whether a quorum has linked our vertices, but for the newest few: else we talk to ourselves."""
+        """Whether a quorum has linked our vertices, but for the newest few: else we talk to ourselves.
+
+        No reason to be silent where the rounds stand still: then the others may lack just our vertex, and
+        would link those before in the one that they make after it.
+        """
         if len(self._recent) <= self._timing.unreferenced_max:
             return True
         graph = self._window.graph

@@ -12,12 +12,13 @@ class Timing:
     leader_timeout_ms: how long a round waits for its leader. min_round_delay_ms: least time between our
     vertices. idle_round_delay_ms: what that stretches to, doubling, while there is nothing to order.
     future_ms: how far a timestamp may lie ahead of our clock. resend_ms: after that long without a quorum
-    for our round, our last vertex is sent again. newest_ms: after that long, ask again for our newest vertex.
+    for our round, our last vertex is sent again; after that long without a new round we go on though nobody
+    links our vertices. newest_ms: after that long, ask again for our newest vertex.
     stuck_ms: after that long without a new round, timestamps ahead of our clock are let pass.
     round_ahead_max: rounds above ours that are parked. pending_max, pending_peer_max, missing_max,
     pending_bytes_max, pending_peer_bytes_max: bounds of the pending table. early_peer_max: vertices of one
     peer that wait for their timestamp. unreferenced_max: how many vertices we make that a quorum has not
-    linked. solo_burst: payloads that a solo chain puts under one durable write.
+    linked, while rounds come. solo_burst: payloads that a solo chain puts under one durable write.
     """
 
     leader_timeout_ms: int = 200

@@ -14,15 +14,24 @@ from cherrydag.signing import KeyPair, sign_digest
 BOND: Final = 8 * BOND_MIN
 """What each operator's bond is: the most uncommitted vertices that one may have."""
 
-_TIMEOUT_S: Final = 30.0
+_TIMEOUT_S: Final = 120.0
+"""A second or less where the machine has cores to spare; a busy one makes everybody wait."""
 
 
 async def place_bonds(url: str, owner: KeyPair, operators: Sequence[KeyPair]) -> None:
     """Bond the keys of new operators with the owner's coins; returns when that is final.
 
-    ConfigError if a bond is refused. Call it once for an operator: a bond that is there grows.
+    ConfigError if a bond is refused, TimeoutError if they are not final in two minutes. Call it once for an
+    operator: a bond that is there grows.
     """
-    async with AsyncClient(url) as client, asyncio.timeout(_TIMEOUT_S):
+    try:
+        await asyncio.wait_for(_place(url, owner, operators), _TIMEOUT_S)
+    except TimeoutError:
+        raise TimeoutError(f"the operators' bonds are not final after {_TIMEOUT_S:.0f} s") from None
+
+
+async def _place(url: str, owner: KeyPair, operators: Sequence[KeyPair]) -> None:
+    async with AsyncClient(url) as client:
         for key in operators:
             digest = possession_digest(key.public_key, address_of(owner.public_key))
             body = encode_bond(key.public_key, sign_digest(digest, key))

@@ -54,9 +54,6 @@ _VERSION: Final = 1
 _OPERATOR: Final = "op"
 _OBSERVER: Final = "ob"
 _CONFIG: Final = "config.toml"
-_PORTS_FROM: Final = 20_000
-"""Peers' ports are looked for from here on, below those that the system hands out."""
-
 _DRAIN_MS: Final = 500
 """All nodes stop at a time, so what one of them waits for may never come."""
 
@@ -214,7 +211,7 @@ def create_devnet(folder: Path, spec: DevnetSpec, created_ms: TimestampMs) -> De
     names += [f"{_OPERATOR}{index}" for index in range(spec.operators)]
     names += [f"{_OBSERVER}{index}" for index in range(spec.observers)]
     api_ports = free_ports(len(names), spec.api_port)
-    peers_ports = free_ports(len(names), _PORTS_FROM, api_ports)
+    peers_ports = free_ports(len(names), besides=api_ports)
     load = WorkloadSpec(seed=secrets.randbits(63), accounts=LOAD_ACCOUNTS, transfers=0)
     seeds = {name: secrets.token_bytes(SEED_BYTES) for name in (USER, PROBE, BONDS)}
     owners = [*(generate_keypair(seed) for seed in seeds.values()), *load.key_pairs()]

@@ -270,9 +270,10 @@ class _Run:
             with suppress(TimeoutError):
                 async with asyncio.timeout_at(due_s):
                     await self._stop.wait()
+            is_last = self._stop.is_set()  # what happens while the nodes are asked is not in these figures
             self._outcome.figures = figures = await watch.figures(self._load_figures)
             self._view.figures(figures)
-            if self._stop.is_set() or 0 < self._options.duration_s <= figures.time_s:
+            if is_last or 0 < self._options.duration_s <= figures.time_s:
                 return
 
     def _on_signal(self) -> None:

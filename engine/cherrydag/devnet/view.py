@@ -125,6 +125,7 @@ def started_lines(started: Started) -> list[str]:
     if started.delay_ms:
         lines.append(f"  delay    {started.delay_ms:g} ms one way between any two nodes, none to their APIs")
     lines += [f"  {name:<8} API {url}   peers {peers}" for name, url, peers in started.nodes]
+    lines.append(f"  explorer {started.nodes[0][1]}/")
     lines += [f"  coins    {started.user_address}", f"           key in {started.user_key_file}"]
     lines += [f"  {what:<8} {command}" for what, command in started.commands]
     return [*lines, ""]

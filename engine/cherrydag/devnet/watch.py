@@ -24,6 +24,9 @@ PROBE_EVERY_S: Final = 0.25
 PROBES_OPEN_MAX: Final = 32
 """Half of what one account may have under way."""
 
+_FINAL_S: Final = 10.0
+"""When a probe has failed: its node may take it and never issue it."""
+
 _ANSWER_S: Final = 2.0
 _CLOSE_S: Final = 1.0
 _PAGE: Final = 100
@@ -198,8 +201,8 @@ class Prober:
         loop = asyncio.get_running_loop()
         sent_s = loop.time()
         try:
-            submission = await client.submit(record)
-            await submission.final()
+            async with asyncio.timeout(_FINAL_S):
+                submission = await (await client.submit(record))
         except _FAILURES:
             is_final = False
         else:

@@ -103,7 +103,8 @@ class Receipt(NamedTuple):
 class Module(ABC):
     """Operations of certain kinds. Its state is entries: an object holds none that operations change.
 
-    kinds: KIND_MIN to 255. powers: prefix of its entries, and what else it may do.
+    kinds: KIND_MIN to 255, of an IntEnum where they have names. powers: prefix of its entries, and what else
+    it may do.
     """
 
     name: ClassVar[str]
@@ -164,6 +165,14 @@ class ModuleRegistry:
     def find(self, kind: int) -> Module | None:
         """The module of a kind, or None."""
         return self._by_kind.get(kind)
+
+    def name_of(self, kind: int) -> str | None:
+        """What an operation of a kind is called, module first: "bonds.bond"; None if no module has it."""
+        module = self._by_kind.get(kind)
+        if module is None:
+            return None
+        own = next(one for one in module.kinds if one == kind)
+        return f"{module.name}.{own.name.lower() if isinstance(own, IntEnum) else own}"
 
 
 def execute_operation(module: Module, operation: Operation, overlay: Overlay, context: Context) -> Receipt:

@@ -12,18 +12,16 @@ from typing import Final, NamedTuple
 from cherrydag.codec import vertex_parts
 from cherrydag.errors import PeerFault, invariant
 from cherrydag.gossip.certified import CommitLink, check_answer, check_vertices
-from cherrydag.gossip.faults import SyncFault
 from cherrydag.gossip.messages import Commits, GetCommits, GetVertices, Vertices
 from cherrydag.gossip.ranges import CertifiedCommit, CommitRange, certified_links, first_gap, in_order
 from cherrydag.gossip.scores import PeerScores
 from cherrydag.gossip.server import RESPONSE_BYTES_MAX
+from cherrydag.gossip.sync_requests import Request, SyncRequests
 from cherrydag.params import COMMIT_SYNC_BATCH, FETCH_REFS_MAX
 from cherrydag.primitives import Digest, Peer
 from cherrydag.refs import AnyRef
 from cherrydag.verify import EpochRules
 from cherrydag.vertex import ValidatorVertex, Vertex
-
-_LATE_MAX: Final = 256
 
 _FIRST_ASK: Final = 64
 """Vertices of a request while nobody knows how long they are."""
@@ -36,7 +34,8 @@ class SyncLimits(NamedTuple):
     the main chain commits are asked for and held. ranges_max, vertex_requests_max, vertex_requests_per_peer:
     in flight at once. held_bytes_max: frames held and on their way, beyond which only the next commit's
     vertices are asked for. response_bytes_max: what an answer can hold. timeout_ms: up to eight times that
-    while nobody answers in time. pause_ms, pause_max_ms: for which a peer that failed is not asked, doubling.
+    while nobody answers in time. hedge_ms: after which another peer, that owes no answer, is asked for what
+    the next commit waits for. pause_ms, pause_max_ms: for which a peer that failed is not asked, doubling.
     """
 
     batch: int = COMMIT_SYNC_BATCH
@@ -48,17 +47,9 @@ class SyncLimits(NamedTuple):
     held_bytes_max: int = 64 * 1024 * 1024
     response_bytes_max: int = RESPONSE_BYTES_MAX
     timeout_ms: int = 4000
+    hedge_ms: int = 500
     pause_ms: int = 500
     pause_max_ms: int = 30_000
-
-
-class _Request(NamedTuple):
-    """range_number: whose commits or vertices were asked for; refs: empty for commits."""
-
-    peer: Peer
-    range_number: int
-    refs: tuple[AnyRef, ...]
-    deadline_ms: int
 
 
 class CommitSync:
@@ -72,7 +63,6 @@ class CommitSync:
         "_find",
         "_handed",
         "_head",
-        "_late",
         "_limits",
         "_now_ms",
         "_numbers",
@@ -104,8 +94,7 @@ class CommitSync:
         self._target = index
         self._paused = False
         self._ranges: dict[int, CommitRange] = {}
-        self._requests: dict[int, _Request] = {}
-        self._late: dict[int, Peer] = {}
+        self._requests = SyncRequests()
         self._scores = PeerScores(self._limits.pause_ms, self._limits.pause_max_ms)
         self._stalls = 0
         self._now_ms = 0
@@ -163,8 +152,7 @@ class CommitSync:
 
     def expects(self, peer: Peer, number: int) -> bool:
         """Whether this peer was asked under this number, and has not answered."""
-        request = self._requests.get(number)
-        return (request is not None and request.peer == peer) or self._late.get(number) == peer
+        return self._requests.expects(peer, number)
 
     def lies(self, peer: Peer) -> int:
         """How many false answers this peer has given."""
@@ -182,6 +170,9 @@ class CommitSync:
         After every other call here `requests` may have something new too.
         """
         times = [request.deadline_ms for request in self._requests.values()]
+        patience_ms = self._requests.patience_ms(self._limits.hedge_ms)
+        late_ms = (request.asked_ms + patience_ms for request in self._requests.values())
+        times += [at_ms for at_ms in late_ms if at_ms > self._now_ms]
         if not self._paused and (self._gap() or any(held.is_wanting for held in self._ranges.values())):
             pause_ends = self._scores.wake_at_ms(self._now_ms)
             times += [] if pause_ends is None else [pause_ends]
@@ -193,6 +184,7 @@ class CommitSync:
         self._expire(now_ms)
         if self._paused:
             return []
+        self._overtake(now_ms)
         return [*self._ask_commits(now_ms), *self._ask_vertices(now_ms)]
 
     def ready(self, limit: int | None = None) -> list[CertifiedCommit]:
@@ -223,8 +215,8 @@ class CommitSync:
         VOTE_STAKE.
         """
         self._now_ms = now_ms
-        request = self._take(peer, message.number, of_vertices=False)
-        held = None if request is None else self._ranges.get(message.number)
+        self._requests.take(peer, message.number, now_ms, of_vertices=False)
+        held = self._ranges.get(message.number)
         if held is None:
             return ()
         try:
@@ -267,24 +259,26 @@ class CommitSync:
         Raises PeerFault with UNSOLICITED, TOO_MANY, NOT_ASKED or PAYLOAD, and takes nothing of the answer.
         """
         self._now_ms = now_ms
-        request = self._take(peer, message.number, of_vertices=True)
-        held = None if request is None else self._ranges.get(request.range_number)
-        if request is None or held is None:
+        request, is_late = self._requests.take(peer, message.number, now_ms, of_vertices=True)
+        held = self._ranges.get(request.range_number)
+        if held is None:
             return
+        back = () if is_late else request.refs  # what was given up was given back then
         try:
             check_vertices(message.vertices, request.refs, self._rules.chain)
         except PeerFault:
-            held.give_back(request.refs)
+            held.give_back(back)
             self._scores.lied(peer, now_ms)
             raise
         held.add(message.vertices)
-        held.give_back(request.refs)
+        held.give_back(back)
         is_whole = len(message.vertices) == len(request.refs)
         size = sum(map(len, chain.from_iterable(map(vertex_parts, message.vertices))))
         if message.vertices:
-            self._stalls = 0
             self._vertex_bytes = (3 * self._vertex_bytes + size // len(message.vertices)) // 4
-        self._rate(peer, is_whole=is_whole, size=size, now_ms=now_ms)
+        if not is_late:
+            self._stalls = 0 if message.vertices else self._stalls
+            self._rate(peer, is_whole=is_whole, size=size, now_ms=now_ms)
 
     def _rate(self, peer: Peer, *, is_whole: bool, size: int, now_ms: int) -> None:
         """A true answer: a part may be all that the peer has or may send, but must not be its habit."""
@@ -310,7 +304,7 @@ class CommitSync:
         busy = [request.peer for request in self._requests.values() if not request.refs]
         while len(busy) < self._limits.ranges_max and (gap := self._gap()):
             first, last = gap
-            peer = self._scores.best(last, None, now_ms, busy)
+            peer = self._scores.best(last, None, now_ms, busy, self._requests.load(now_ms))
             if peer is None:
                 return
             number = self._open(peer, None, (), now_ms)
@@ -331,7 +325,7 @@ class CommitSync:
                     return
                 per_peer = self._limits.vertex_requests_per_peer
                 busy = [peer for peer in in_flight if in_flight.count(peer) >= per_peer]
-                peer = self._scores.best(held.last, held.peer, now_ms, busy)
+                peer = self._scores.best(held.last, held.peer, now_ms, busy, self._requests.load(now_ms))
                 if peer is None:
                     return
                 refs = held.take_refs(self._refs_per_request, of_first=is_full)
@@ -352,38 +346,43 @@ class CommitSync:
         patience = min(self._stalls // max(1, len(self._scores)), 3)
         deadline_ms = now_ms + (self._limits.timeout_ms << patience)
         range_number = number if held is None else held.number
-        self._requests[number] = _Request(peer, range_number, refs, deadline_ms)
+        self._requests.open(number, Request(peer, range_number, refs, now_ms, deadline_ms))
         self._scores.asked(peer)
         return number
 
-    def _take(self, peer: Peer, number: int, *, of_vertices: bool) -> _Request | None:
-        """The open request of this number, closed; None if the answer comes too late."""
-        request = self._requests.get(number)
-        if request is not None and request.peer == peer and bool(request.refs) == of_vertices:
-            del self._requests[number]
-            return request
-        if self._late.get(number) != peer:
-            raise PeerFault(SyncFault.UNSOLICITED, f"number: peer {peer} was not asked this under {number}")
-        del self._late[number]
-        return None
-
     def _expire(self, now_ms: int) -> None:
         for number in [n for n, request in self._requests.items() if request.deadline_ms <= now_ms]:
-            self._scores.failed(self._requests[number].peer, now_ms)
             self._stalls += 1
-            self._give_up(number)
+            self._scores.failed(self._give_up(number).peer, now_ms)
 
-    def _give_up(self, number: int) -> None:
+    def _overtake(self, now_ms: int) -> None:
+        """Give up what the next commit waits for, if that takes long and the best one to ask instead owes no
+        answer. The late answer is taken all the same."""
+        since_ms = now_ms - self._requests.patience_ms(self._limits.hedge_ms)
+        for number, request in self._requests.items():
+            if request.asked_ms <= since_ms and self._is_awaited(request):
+                held, load = self._ranges[request.range_number], self._requests.load(now_ms)
+                peer = self._scores.best(held.last, held.peer, now_ms, (), load)
+                if peer is not None and not load[peer]:
+                    self._give_up(number)
+                return
+
+    def _is_awaited(self, request: Request) -> bool:
+        """Whether the next commit waits for an answer to this request."""
+        index, held = self._handed.commit_index + 1, self._ranges[request.range_number]
+        if not request.refs:
+            return held.first <= index <= held.last
+        return any(held.lacks(ref, index) for ref in request.refs)
+
+    def _give_up(self, number: int) -> Request:
         """Expect no answer any more: what was asked for is to be asked for again."""
-        request = self._requests.pop(number)
-        self._late[number] = request.peer
-        if len(self._late) > _LATE_MAX:
-            del self._late[next(iter(self._late))]
+        request = self._requests.give_up(number)
         held = self._ranges.get(request.range_number)
         if held is not None and request.refs:
             held.give_back(request.refs)
         elif held is not None:
             self._drop(held)
+        return request
 
     def _drop(self, held: CommitRange) -> None:
         del self._ranges[held.number]

@@ -108,6 +108,10 @@ class CommitRange:
                 taken.append(ref)
         return tuple(taken)
 
+    def lacks(self, ref: AnyRef, index: int) -> bool:
+        """Whether the commit of this index waits for this vertex."""
+        return self._missing.get(ref) == index
+
     def give_back(self, refs: Iterable[AnyRef]) -> None:
         """What was asked for in vain is asked for again, first."""
         self._queue.extendleft(reversed([ref for ref in refs if ref in self._missing]))

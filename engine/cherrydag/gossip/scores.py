@@ -1,6 +1,6 @@
 """Of whom to ask next: peers scored on what they delivered, not on what they claim to have."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from cherrydag.params import PEER_OTHERS
@@ -51,17 +51,25 @@ class PeerScores:
         if peer in self._scores:
             self._scores[peer].index = max(self._scores[peer].index, index)
 
-    def best(self, index: int, preferred: Peer | None, now_ms: int, busy: Sequence[Peer]) -> Peer | None:
+    def best(
+        self,
+        index: int,
+        preferred: Peer | None,
+        now_ms: int,
+        busy: Collection[Peer],
+        load: Mapping[Peer, int],
+    ) -> Peer | None:
         """Whom to ask for something of this commit, None if all are busy or pause.
 
-        Liars last, then those that fail, then those not known to have the commit; the preferred one before
-        its equals, otherwise the one that was not asked for longest.
+        Liars last, then those that fail, then those not known to have the commit, then those that owe more
+        answers (load); the preferred one before its equals, otherwise the one that was not asked for longest.
         """
-        chosen: tuple[tuple[int, int, bool, bool, int], Peer] | None = None
+        chosen: tuple[tuple[int, int, bool, int, bool, int], Peer] | None = None
         for peer in self._peers:
             score = self._scores[peer]
             if score.ask_at_ms <= now_ms and peer not in busy:
-                rank = (score.lies, score.failures, score.index < index, peer != preferred, score.turn)
+                merit = (score.lies, score.failures, score.index < index)
+                rank = (*merit, load.get(peer, 0), peer != preferred, score.turn)
                 if chosen is None or rank < chosen[0]:
                     chosen = rank, peer
         return None if chosen is None else chosen[1]

@@ -38,7 +38,7 @@ class Spreading:
         self._me = me
         self._timing = timing
         self._is_on = limits is not None
-        self.spread = Spread(self._has, limits, seed=seed, is_fed=me is not None)
+        self.spread = Spread(self.has, limits, seed=seed, is_fed=me is not None)
 
     # Links
 
@@ -100,7 +100,8 @@ class Spreading:
         """When to call `due`."""
         return self.spread.wake_at_ms
 
-    def _has(self, ref: AnyRef) -> bool:
+    def has(self, ref: AnyRef) -> bool:
+        """Whether a vertex is in the window, parked, or below what is kept."""
         engine = self._engine
         return (
             round_of(ref) <= engine.chain.gc_round

@@ -16,7 +16,7 @@ from cherrydag.gossip.messages import GetVertices, Vertices
 from cherrydag.net.certificates import peer_key, tls_context
 from cherrydag.net.connection import Connection, Event, Opened
 from cherrydag.net.control import NONCE_BYTES, PROTOCOL_MAX, PROTOCOL_MIN, Hello
-from cherrydag.primitives import Digest, Epoch
+from cherrydag.primitives import Digest, Epoch, PublicKey
 from cherrydag.refs import AnyRef
 from cherrydag.signing import SEED_BYTES, generate_keypair
 from cherrydag.vertex import Vertex
@@ -64,8 +64,8 @@ class Visitor:
                 raise ConnectionError(f"{self._name}: it speaks no TLS of ours: {error}") from error
             raise
         try:
-            proven = self._checked(peer_key, self._socket.getpeercert(binary_form=True))
-            self._connection = Connection(hello, proven, None, self._now_ms())
+            self._proven = self._checked(peer_key, self._socket.getpeercert(binary_form=True))
+            self._connection = Connection(hello, self._proven, None, self._now_ms())
             self._wait_for(None)
         except BaseException:
             self.close()
@@ -78,6 +78,11 @@ class Visitor:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+    @property
+    def public_key(self) -> PublicKey:
+        """The node's, which it has proven."""
+        return self._proven
 
     def vertices(self, refs: Sequence[AnyRef]) -> list[Vertex | None]:
         """What the node gives for each of at most FETCH_REFS_MAX references; None for what it does not."""

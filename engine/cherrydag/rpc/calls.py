@@ -144,10 +144,10 @@ class Calls:
         return arguments
 
     def _encode(self, call: Request, result: object, room: int) -> bytes:
-        self.counts[call.method, "ok"] += 1
         answer = b"" if call.is_notification else encode_result(call.id, result)
         if len(answer) > room:
             raise self._too_large()
+        self.counts[call.method, "ok"] += 1
         return answer
 
     def _refuse(self, call: Request, name: str, error: CherrydagError) -> bytes:

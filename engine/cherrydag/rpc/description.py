@@ -108,7 +108,8 @@ def _openapi(limits: RpcLimits) -> dict[str, Any]:
         "openapi": "3.1.0",
         "info": {"title": _TITLE, "version": __version__, "license": {"name": "Apache-2.0"}},
         "paths": {
-            "/": {"post": _rpc()},
+            "/": {"post": _rpc(), "get": _page()},
+            "/explorer/{path}": {"get": _file()},
             "/submit": {"post": _submit(limits)},
             "/submissions/{token}": {"get": _results(limits)},
             "/ws": {"get": _plain("JSON-RPC over a WebSocket, with subscriptions", {"101": "It is open"})},
@@ -211,6 +212,26 @@ def _rpc() -> dict[str, Any]:
         "responses": _answers(
             s200={"description": "The answer", **_content(JSON, {})},
             s204={"description": "Nothing to answer: notifications alone"},
+        ),
+    }
+
+
+_NO_FILE: Final = {"description": "There is none, or no explorer in this installation"}
+
+
+def _page() -> dict[str, Any]:
+    return {
+        "summary": "The explorer, for who accepts text/html; not where api.explorer is false",
+        "responses": _answers(s200={"description": "The page"}, s404=_NO_FILE),
+    }
+
+
+def _file() -> dict[str, Any]:
+    return {
+        "summary": "A file of the explorer's",
+        "parameters": [{"name": "path", "in": "path", "required": True, "schema": {"type": "string"}}],
+        "responses": _answers(
+            s200={"description": "The file"}, s304={"description": "As by its ETag"}, s404=_NO_FILE
         ),
     }
 

@@ -4,6 +4,7 @@ import asyncio
 from typing import Final, NamedTuple
 
 from cherrydag.primitives import Stake
+from cherrydag.rpc.histogram import LAG_S, Histogram
 from cherrydag.runtime.node_runner import RunningNode
 from cherrydag.runtime.opening import Running
 
@@ -23,6 +24,8 @@ class LoopLag:
     """How late the running event loop gets to things, from start() to stop()."""
 
     def __init__(self) -> None:
+        self.lateness = Histogram(LAG_S)
+        """Of all beats."""
         self._loop = asyncio.get_running_loop()
         self._due_s = 0.0
         self._last_s = 0.0
@@ -48,6 +51,7 @@ class LoopLag:
 
     def _beat(self) -> None:
         self._last_s = self._loop.time() - self._due_s
+        self.lateness.observe(max(0.0, self._last_s))
         self.start()
 
 
@@ -61,8 +65,10 @@ def readiness(running: Running, node: RunningNode | None) -> list[Reason]:
     reasons = [Reason(code, words) for code, words in running.refusals.items()]
     if running.freeze is not None:
         return reasons
-    failure = running.store.failure
-    if failure is not None:
+    no_room, failure = running.no_room, running.store.failure
+    if no_room is not None:
+        reasons.append(Reason("not_writable", str(no_room)))
+    elif failure is not None:
         reasons.append(Reason("not_writable", f"the store does not take {failure.what}: {failure.words}"))
     engine = host.node.engine
     if not engine.is_recovered:

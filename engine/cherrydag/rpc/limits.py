@@ -23,6 +23,8 @@ class RpcLimits:
     between requests.
     WebSocket: websockets; subscriptions and queue_bytes of one; ids_watched by a subscription; stall_ms
     without progress while old commits are read; ping_ms between pings.
+    The DAG: dag_notes, of vertices and commits, that are kept for who follows it; dag_event_bytes of one of
+    its events, of which there are ten a second at most; vertex_ids of one vertex.
     Time: read_ms for a read that goes through many commits, and for all reads of a batch; lag_ms, how late
     the event loop may be before it counts as dead and reads are turned away.
     """
@@ -56,6 +58,9 @@ class RpcLimits:
     ids_watched: int = 1000
     stall_ms: int = 30_000
     ping_ms: int = 20_000
+    dag_notes: int = 8192
+    dag_event_bytes: int = 256 << 10
+    vertex_ids: int = 100
     read_ms: int = 2000
     lag_ms: int = 1000
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from dataclasses import dataclass
 from itertools import count
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 from urllib.parse import urlsplit
 
 import aiohttp
@@ -17,13 +18,17 @@ from cherrydag.errors import Closed, ConfigError, Overloaded, PeerFault, Rejecte
 from cherrydag.params import RECORD_BYTES
 from cherrydag.primitives import Digest
 from cherrydag.rpc.batches import JSON, OCTETS, ROW_BYTES
+from cherrydag.rpc.dag_readings import update_of
 from cherrydag.rpc.jsonrpc import VERSION, ErrorCode
 from cherrydag.transaction import RECORD
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator
+    from collections.abc import AsyncGenerator, Awaitable, Callable
 
+    from cherrydag.rpc.dag_readings import DagUpdate
     from cherrydag.transaction import Octets, Records
+
+_Read = TypeVar("_Read")
 
 _ANSWER_BYTES_MAX: Final = 32 << 20
 _WAIT_MS_MAX: Final = 20_000
@@ -141,28 +146,61 @@ class Link:
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             if isinstance(error, ConnectionError) and not isinstance(error, aiohttp.ClientError):
                 raise
-            words = str(error) or type(error).__name__
-            raise ConnectionError(f"{self._url}{path}: {words}") from error
+            raise ConnectionError(f"{self._url}{path}: {_words_of(error)}") from error
 
     # Following
 
     async def follow(self, after: int | None) -> AsyncGenerator[RemoteCommit, None]:
         """Every commit behind `after`, or behind the first answer, across disconnections."""
         index = after
+
+        async def read(told: Any) -> RemoteCommit | None:
+            nonlocal index
+            if "result" not in told:
+                index = _index_of(told) if index is None else index
+                return None
+            found = _index_of(told["result"])
+            if index is not None and found != index + 1:
+                raise PeerFault("answer", f"commit {found} after {index}")
+            commit = await self._commit(told["result"])
+            index = found
+            return commit
+
+        async for commit in self._follow("subscribe_commits", lambda: index, read):
+            yield commit
+
+    async def follow_dag(self, after: int | None) -> AsyncGenerator[DagUpdate, None]:
+        """How the DAG grows behind `after`, across disconnections."""
+        cursor = after
+
+        async def read(told: Any) -> DagUpdate | None:
+            nonlocal cursor
+            if "result" not in told:
+                return None
+            update = update_of(told)
+            cursor = update.cursor
+            return update
+
+        async for update in self._follow("subscribe_dag", lambda: cursor, read):
+            yield update
+
+    async def _follow(
+        self,
+        method: str,
+        after: Callable[[], int | None],
+        read: Callable[[Any], Awaitable[_Read | None]],
+    ) -> AsyncGenerator[_Read, None]:
+        """What `read` makes of the answers and the events of a subscription. after: where to go on."""
         lost_at_s: float | None = None
         attempt = 0
         loop = asyncio.get_running_loop()
         while True:
             try:
-                async for event in self._events(index):
+                async for told in self._events(method, after()):
+                    made = await read(told)
                     lost_at_s, attempt = None, 0
-                    if isinstance(event, int):
-                        index = event if index is None else index
-                        continue
-                    if index is not None and int(event["commit_index"]) != index + 1:
-                        raise PeerFault("answer", f"commit {event['commit_index']} after {index}")
-                    index = int(event["commit_index"])
-                    yield await self._commit(event)
+                    if made is not None:
+                        yield made
             except (ConnectionError, Overloaded) as error:
                 lost_at_s = loop.time() if lost_at_s is None else lost_at_s
                 if loop.time() - lost_at_s > self._timeout_s:
@@ -170,14 +208,14 @@ class Link:
             await asyncio.sleep(_PAUSES_S[min(attempt, len(_PAUSES_S) - 1)])
             attempt += 1
 
-    async def _events(self, after: int | None) -> AsyncGenerator[Any, None]:
-        """The cursor that a subscription begins with, then its events, to the end of the connection."""
+    async def _events(self, method: str, after: int | None) -> AsyncGenerator[Any, None]:
+        """The answer to a subscription, then what it is told, to the end of the connection."""
         session = self._open()
         number = next(self._numbers)
         call = {
             "jsonrpc": VERSION,
             "id": number,
-            "method": "subscribe_commits",
+            "method": method,
             "params": {} if after is None else {"after": after},
         }
         try:
@@ -189,14 +227,16 @@ class Link:
                         raise PeerFault("answer", "events: a frame that is no text")
                     if not is_told:
                         is_told = True
-                        yield int(_result(message.data, number)["commit_index"])
+                        yield _result(message.data, number)
                         continue
                     told = orjson.loads(message.data)["params"]
                     if "error" in told:
                         raise Rejected(str(told["error"]["code"]), str(told["error"]["message"]))
-                    yield told["result"]
+                    if not isinstance(told["result"], dict):
+                        raise PeerFault("answer", "events: one that is no object")
+                    yield told
         except (aiohttp.ClientError, OSError, TimeoutError) as error:
-            raise ConnectionError(f"{self._url}/ws: {error}") from error
+            raise ConnectionError(f"{self._url}/ws: {_words_of(error)}") from error
         except (LookupError, TypeError, ValueError) as error:
             raise PeerFault("answer", f"events: {error}") from error
 
@@ -228,6 +268,21 @@ class Link:
             ids,
             np.frombuffer(statuses, np.uint8),
         )
+
+
+def _index_of(event: Any) -> int:
+    try:
+        return int(event["commit_index"])
+    except (LookupError, TypeError, ValueError) as error:
+        raise PeerFault("answer", f"event: {error}") from error
+
+
+def _words_of(error: Exception) -> str:
+    """What went wrong with a connection, without the library's own words where the system has some."""
+    cause = error.os_error if isinstance(error, aiohttp.ClientConnectorError) else error
+    if isinstance(cause, OSError) and cause.errno is not None and cause.errno > 0:
+        return os.strerror(cause.errno)
+    return str(cause) or type(cause).__name__
 
 
 def _result(answer: bytes | str, number: int | None) -> Any:

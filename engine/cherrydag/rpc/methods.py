@@ -4,13 +4,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final, TypeAlias
 
-from cherrydag.rpc import handlers
+from cherrydag.rpc import dag_handlers, handlers
 from cherrydag.rpc.limits import RpcLimits
 from cherrydag.rpc.params import (
     ADDRESS,
     CURSOR,
     DIGEST,
     OCTETS,
+    PREFIX,
     Param,
     choice,
     digests,
@@ -55,6 +56,7 @@ def table(limits: RpcLimits) -> dict[str, Method]:
         *_of_accounts(limits),
         *_of_transactions(limits),
         *_of_commits(limits),
+        *_of_dag(limits),
         _submit(limits),
         *_of_node(),
     )
@@ -203,6 +205,33 @@ def _of_commits(limits: RpcLimits) -> tuple[Method, ...]:
             (Param("first", _COMMIT, "Index of the first one."), optional(commits, 100)),
             "CommitPage",
             handlers.commits,
+        ),
+    )
+
+
+def _of_dag(limits: RpcLimits) -> tuple[Method, ...]:
+    return (
+        Method(
+            "vertex",
+            "A vertex of the DAG, in a commit or not; null if the node has none. commit_index: of the final "
+            "commit that orders it, null while there is none; is_leader: it leads that. author, tips: of "
+            "validators' vertices; seq: of operators', whose round is their anchor round. ids: of the first "
+            f"{limits.vertex_ids} transactions at most.",
+            (Param("digest", PREFIX, "Its digest, or the first 16 digits of that or more."),),
+            "Vertex",
+            dag_handlers.vertex,
+            is_nullable=True,
+        ),
+        Method(
+            "validators",
+            "The validators' part in the DAG, by what is in this node's window. rounds: those of the window "
+            "below `round`, the highest with a quorum; misses: rounds among them without a vertex of this "
+            "validator; vertices: rounds with one, the newest included. leads, leads_missed: leader slots "
+            "that were committed and that were skipped, from the first to the last leader of the last 64 "
+            "commits that this life of the node has executed and whose leaders are in the window.",
+            (),
+            "Validators",
+            dag_handlers.validators,
         ),
     )
 

@@ -14,6 +14,7 @@ Schema: TypeAlias = dict[str, Any]
 
 _HEX: Final = re.compile("(?:[0-9a-fA-F]{2})*+")
 _DIGEST: Final = re.compile("[0-9a-fA-F]{64}")
+_PREFIX: Final = re.compile("[0-9a-fA-F]{16,64}")
 _DECIMAL: Final = re.compile("0|[1-9][0-9]{0,38}")
 
 
@@ -118,6 +119,12 @@ def _digest(value: Any, _: Network) -> Digest:
     return Digest(bytes.fromhex(value))
 
 
+def _prefix(value: Any, _: Network) -> str:
+    if not isinstance(value, str) or not _PREFIX.fullmatch(value):
+        raise WrongValue(f"expected 16 to 64 hexadecimal digits, got {shown(value)}")
+    return value.lower()
+
+
 def _address(value: Any, network: Network) -> bytes:
     if not isinstance(value, str):
         raise WrongValue(f"expected the text of an address, got {shown(value)}")
@@ -154,6 +161,7 @@ _BASE64: Final = "base64:"
 
 AMOUNT: Final = Type({"type": "string", "pattern": "^(0|[1-9][0-9]{0,38})$"}, _decimal)
 DIGEST: Final = Type({"type": "string", "pattern": "^[0-9a-fA-F]{64}$"}, _digest)
+PREFIX: Final = Type({"type": "string", "pattern": "^[0-9a-fA-F]{16,64}$"}, _prefix)
 ADDRESS: Final = Type({"type": "string", "minLength": 40, "maxLength": 90}, _address)
 CURSOR: Final = Type({"type": "string", "pattern": "^(0|[1-9][0-9]{0,19})$"}, _cursor)
 OCTETS: Final = Type({"type": "string", "pattern": "^([0-9a-fA-F]{2})*$|^base64:[A-Za-z0-9+/]*=*$"}, _octets)

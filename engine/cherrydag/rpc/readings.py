@@ -29,7 +29,14 @@ from cherrydag.primitives import (
 from cherrydag.refs import AnyRef, OperatorRef, VertexRef
 from cherrydag.rpc.forms import PHASES, STATUSES, Json
 from cherrydag.runtime.index_keeper import Place
-from cherrydag.runtime.lookups import BondPage, BondState, HistoryItem, HistoryPage, TransactionReceipt
+from cherrydag.runtime.lookups import (
+    BondPage,
+    BondState,
+    HistoryItem,
+    HistoryPage,
+    Supply,
+    TransactionReceipt,
+)
 from cherrydag.runtime.submissions import Phase
 from cherrydag.transaction import as_records, transaction_ids
 
@@ -65,7 +72,8 @@ def _place(form: Json) -> Place:
     return Place(int(form["commit_index"]), int(form["position"]))
 
 
-def _ref(form: Json) -> AnyRef:
+def ref_of(form: Json) -> AnyRef:
+    """A reference to a vertex."""
     digest = Digest(bytes.fromhex(form["digest"]))
     if form["kind"] == "validator":
         return VertexRef(Round(form["round"]), ValidatorIndex(form["author"]), digest)
@@ -85,6 +93,24 @@ def account_of(form: Json, network: Network) -> AccountView:
 
 
 @checked
+def nonce_window_of(form: Json) -> tuple[int, int]:
+    """Of `account`: the lowest nonce that it has not used, and the first one that it may not use yet."""
+    return int(form["next_nonce"]), int(form["nonce_limit"])
+
+
+@checked
+def balance_of(form: Json) -> Amount:
+    """Of `balance`."""
+    return Amount(int(form["balance"]))
+
+
+@checked
+def supply_of(form: Json) -> Supply:
+    """Of `supply`."""
+    return Supply(int(form["total"]), int(form["fees"]))
+
+
+@checked
 def phase_of(form: Json) -> Phase | None:
     """Of `phase`."""
     return None if form["phase"] is None else _PHASE_NUMBERS[form["phase"]]
@@ -98,7 +124,7 @@ def receipt_of(form: Json) -> TransactionReceipt:
         _place(form),
         _status(form["status"]),
         int(form["time_s"]),
-        _ref(form["vertex"]),
+        ref_of(form["vertex"]),
         int(form["row"]),
         None if form["operation"] is None else _operation(form["operation"]),
     )
@@ -148,7 +174,7 @@ def inclusion_of(form: Json) -> tuple[InclusionProof, AnyRef]:
         bytes.fromhex(form["signature"]),
         bytes.fromhex(form["siblings"]),
     )
-    return proof, _ref(form["vertex"])
+    return proof, ref_of(form["vertex"])
 
 
 @checked
@@ -173,8 +199,12 @@ def bond_page_of(form: Json, network: Network) -> BondPage:
 
 
 @checked
-def certificate_of(form: Json) -> CheckpointCertificate:
-    """Of `account_proof`."""
+def proof_of(form: Json) -> tuple[CheckpointCertificate, bytes]:
+    """Of `account_proof`: who has signed the state, and the proof that leads to it, encoded."""
+    return _certificate(form["certificate"]), bytes.fromhex(form["state_proof"])
+
+
+def _certificate(form: Json) -> CheckpointCertificate:
     checkpoint = Checkpoint(
         Digest(bytes.fromhex(form["chain"])),
         Epoch(form["epoch"]),

@@ -8,12 +8,14 @@ Schema: TypeAlias = dict[str, Any]
 
 HEX: Final[Schema] = {"type": "string", "pattern": "^([0-9a-f]{2})*$"}
 DIGEST: Final[Schema] = {"type": "string", "pattern": "^[0-9a-f]{64}$"}
+NAME: Final[Schema] = {"type": "string", "pattern": "^[0-9a-f]{16}$"}
 AMOUNT: Final[Schema] = {"type": "string", "pattern": "^(0|[1-9][0-9]{0,38})$"}
 ADDRESS: Final[Schema] = {"type": "string", "minLength": 40, "maxLength": 90}
 COUNT: Final[Schema] = {"type": "integer", "minimum": 0}
 TEXT: Final[Schema] = {"type": "string"}
 FLAG: Final[Schema] = {"type": "boolean"}
 STATUS: Final[Schema] = {"type": "string", "enum": sorted(STATUSES.values())}
+KIND: Final[Schema] = {"type": "string", "enum": ["validator", "operator"]}
 PHASE: Final[Schema] = {"type": "string", "enum": sorted(PHASES.values())}
 
 
@@ -60,6 +62,15 @@ _RECORD: Final = {
     "record": HEX,
 }
 
+_VALIDATOR: Final = {
+    "index": COUNT,
+    "name": TEXT,
+    "public_key": DIGEST,
+    "stake": AMOUNT,
+    "is_self": FLAG,
+    "is_linked": FLAG,
+}
+
 _COMMIT: Final = {
     "commit_index": COUNT,
     "epoch": COUNT,
@@ -75,7 +86,7 @@ _COMMIT: Final = {
 SCHEMAS: Final[dict[str, Schema]] = {
     "VertexRef": _object(
         {
-            "kind": {"type": "string", "enum": ["validator", "operator"]},
+            "kind": KIND,
             "round": COUNT,
             "author": COUNT,
             "issuer": DIGEST,
@@ -207,21 +218,47 @@ SCHEMAS: Final[dict[str, Schema]] = {
         }
     ),
     "CommitPage": _object({"commits": listed(ref("CommitSummary")), "next": nullable(COUNT)}),
-    "Submission": _object({"is_settled": FLAG, "transactions": listed(ref("TransactionState"))}),
-    "Peers": _object(
+    "Vertex": _object(
         {
+            "digest": DIGEST,
+            "kind": KIND,
+            "author": nullable(COUNT),
+            "issuer": DIGEST,
+            "seq": nullable(COUNT),
+            "round": COUNT,
+            "time_ms": COUNT,
+            "parents": listed(ref("VertexRef")),
+            "tips": listed(ref("VertexRef")),
+            "transactions": COUNT,
+            "bytes": COUNT,
+            "payload_root": DIGEST,
+            "ids": listed(DIGEST),
+            "commit_index": nullable(COUNT),
+            "is_leader": FLAG,
+        }
+    ),
+    "Validators": _object(
+        {
+            "round": COUNT,
             "validators": listed(
                 _object(
                     {
-                        "index": COUNT,
-                        "name": TEXT,
-                        "public_key": DIGEST,
-                        "stake": AMOUNT,
-                        "is_self": FLAG,
-                        "is_linked": FLAG,
+                        **_VALIDATOR,
+                        "last_round": nullable(COUNT),
+                        "vertices": COUNT,
+                        "rounds": COUNT,
+                        "misses": COUNT,
+                        "leads": COUNT,
+                        "leads_missed": COUNT,
                     }
                 )
             ),
+        }
+    ),
+    "Submission": _object({"is_settled": FLAG, "transactions": listed(ref("TransactionState"))}),
+    "Peers": _object(
+        {
+            "validators": listed(_object(_VALIDATOR)),
             "links": listed(
                 _object(
                     {
@@ -247,6 +284,38 @@ SCHEMAS: Final[dict[str, Schema]] = {
     "Limits": _counts(),
     "Gift": _object({"id": DIGEST, "amount": AMOUNT}),
     "Subscribed": _object({"subscription": COUNT, "commit_index": COUNT}),
+    "SubscribedDag": _object({"subscription": COUNT, "cursor": COUNT}),
+    "DagEvent": _object(
+        {
+            "is_gap": FLAG,
+            "round": COUNT,
+            "gc_round": COUNT,
+            "vertices": listed(ref("DagVertex")),
+            "commits": listed(ref("DagCommit")),
+        }
+    ),
+    "DagVertex": _object(
+        {
+            "name": NAME,
+            "kind": KIND,
+            "author": nullable(COUNT),
+            "issuer": DIGEST,
+            "round": COUNT,
+            "time_ms": COUNT,
+            "transactions": COUNT,
+            "bytes": COUNT,
+            "parents": listed(NAME),
+        }
+    ),
+    "DagCommit": _object(
+        {
+            "commit_index": COUNT,
+            "time_ms": COUNT,
+            "leader": NAME,
+            "vertices": listed(NAME),
+            "transactions": COUNT,
+        }
+    ),
     "Unsubscribed": _object({"was_open": FLAG}),
     "Document": {"type": "object"},
 }

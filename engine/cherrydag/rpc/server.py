@@ -16,10 +16,11 @@ import orjson
 from aiohttp import web
 
 from cherrydag.errors import CherrydagError, ConfigError
-from cherrydag.rpc import description, metrics
+from cherrydag.rpc import description, exposition, metrics
 from cherrydag.rpc.backend import Backend, Faucet, error_of
 from cherrydag.rpc.batches import JSON, OCTETS, encode_rows, encode_submission, split_batch
 from cherrydag.rpc.calls import Calls
+from cherrydag.rpc.explorer import PREFIX, Explorer
 from cherrydag.rpc.fast_path import Answer, FastPath
 from cherrydag.rpc.guard import Gate, Guard, connections_that_fit
 from cherrydag.rpc.health import readiness
@@ -28,6 +29,7 @@ from cherrydag.rpc.limits import RpcLimits
 from cherrydag.rpc.methods import COMMIT_MAX, Method, table
 from cherrydag.rpc.socket_methods import socket_table
 from cherrydag.rpc.sockets import Sockets
+from cherrydag.rpc.stages import Stages
 from cherrydag.rpc.subscriptions import Hub
 
 if TYPE_CHECKING:
@@ -58,13 +60,14 @@ _HTTP_STATUS: Final = {
 class RpcOptions:
     """listen: (IP address, port), port 0 for any. hosts: names under which clients reach it, besides those of
     this machine. origins: of web pages that may use it, as "https://name:port"; there is no wildcard.
-    faucet: only for chains whose coins are worth nothing."""
+    faucet: only for chains whose coins are worth nothing. explorer: whether its pages are served."""
 
     listen: tuple[str, int] = ("127.0.0.1", 0)
     hosts: tuple[str, ...] = ()
     origins: tuple[str, ...] = ()
     faucet: Faucet | None = None
     limits: RpcLimits = field(default_factory=RpcLimits)
+    explorer: bool = True
 
 
 class RpcServer:
@@ -89,6 +92,8 @@ class RpcServer:
         )
         self.methods["rpc_discover"] = self.methods["rpc.discover"]
         self.calls = Calls(self.backend, self.methods)
+        self.explorer = Explorer()
+        self.stages = None if running.host is None else Stages(running.host)
         self._documents = documents
         self._sockets = Sockets(self.hub, self.calls)
         self._guard = Guard(self.options.listen[0], self.options.hosts, self.options.origins)
@@ -125,6 +130,8 @@ class RpcServer:
             raise
         self._server = await asyncio.get_running_loop().create_server(self._gate, sock=listener)
         self.backend.lag.start()
+        if self.stages is not None:
+            self.stages.start()
         self.hub.start()
 
     @property
@@ -151,6 +158,8 @@ class RpcServer:
             server.close()
         await self.hub.stop()
         self.backend.lag.stop()
+        if self.stages is not None:
+            self.stages.stop()
         await self._sockets.close()
         runner, self._runner = self._runner, None
         if runner is not None:
@@ -171,6 +180,9 @@ class RpcServer:
         app.router.add_get("/metrics", self._metrics)
         app.router.add_get("/openrpc.json", self._document("openrpc"))
         app.router.add_get("/openapi.json", self._document("openapi"))
+        if self.options.explorer:
+            app.router.add_get("/", self.explorer.index)
+            app.router.add_get(PREFIX + "{path:.*}", self.explorer.asset)
         return app
 
     # Handlers
@@ -260,7 +272,7 @@ class RpcServer:
         return _json({"is_ready": not reasons, "reasons": reasons}, 503 if reasons else 200)
 
     async def _metrics(self, _: web.Request) -> web.Response:
-        return web.Response(body=metrics.scrape(self), headers={"Content-Type": metrics.CONTENT_TYPE})
+        return web.Response(body=metrics.scrape(self), headers={"Content-Type": exposition.CONTENT_TYPE})
 
     def _document(self, name: str) -> Callable[[web.Request], Awaitable[web.Response]]:
         encoded = orjson.dumps(getattr(self._documents, name), option=orjson.OPT_INDENT_2)

@@ -1,5 +1,6 @@
 """The methods of a WebSocket: a second table, of what needs a session."""
 
+from cherrydag.rpc.dag_subscription import subscribe_dag
 from cherrydag.rpc.limits import RpcLimits
 from cherrydag.rpc.methods import COMMIT_MAX, Method
 from cherrydag.rpc.params import ADDRESS, Param, digests, integer, optional
@@ -39,6 +40,18 @@ def socket_table(limits: RpcLimits) -> dict[str, Method]:
             (ids,),
             "Subscribed",
             Session.subscribe_finality,
+            needs_socket=True,
+        ),
+        Method(
+            "subscribe_dag",
+            "Tell how the DAG grows: a DagEvent ten times a second at most, with the vertices that were "
+            "accepted, parents first, and the commits that became final. The first comes at once. Without "
+            "`after` it begins with all that the node has kept, with it behind that cursor; if that is not "
+            "kept any more, or was of an earlier life of the node, is_gap says so, and what is kept follows. "
+            f"A client that does not keep up is closed with code {LAG_CLOSE} and 'lag cursor=N'.",
+            (optional(Param("after", integer(0, 2**53), "The cursor of the last event that is known.")),),
+            "SubscribedDag",
+            subscribe_dag,
             needs_socket=True,
         ),
         Method(

@@ -21,6 +21,7 @@ from cherrydag.crypto import DIGEST_BYTES
 from cherrydag.errors import CherrydagError, Rejected
 from cherrydag.params import ADDRESS_BYTES
 from cherrydag.rpc import forms
+from cherrydag.rpc.dag_cast import DagCast
 from cherrydag.rpc.handlers import state_of
 from cherrydag.rpc.jsonrpc import VERSION, RpcError, over_limit
 from cherrydag.rpc.watches import Watch
@@ -152,6 +153,7 @@ class Hub:
         self.commits: dict[CommitSubscription, None] = {}
         self.addresses: Watch[WatchSubscription] = Watch(ADDRESS_BYTES)
         self.ids: Watch[WatchSubscription] = Watch(DIGEST_BYTES)
+        self.dag = DagCast(backend.running, backend.limits)
         self.sessions: dict[Session, None] = {}
         self.lagged = 0
         self._encoded: OrderedDict[int, bytes] = OrderedDict()
@@ -159,10 +161,12 @@ class Hub:
 
     def start(self) -> None:
         """Begin to follow."""
+        self.dag.feed.start()
         self._task = asyncio.create_task(self._follow())
 
     async def stop(self) -> None:
         """Follow no more."""
+        self.dag.feed.stop()
         if self._task is not None:
             self._task.cancel()
             with suppress(asyncio.CancelledError):
@@ -349,12 +353,14 @@ class Session:
         self.subscriptions.pop(subscription.number, None)
         subscription.stop()
 
-    def _number(self) -> int:
+    def next_number(self) -> int:
+        """For a subscription to come. RpcError if there are as many as may be."""
         if len(self.subscriptions) >= self._limits.subscriptions:
             raise over_limit("subscriptions", "subscriptions of a connection", self._limits.subscriptions)
         return next(self._numbers)
 
-    def _add(self, subscription: Subscription) -> Json:
+    def add(self, subscription: Subscription) -> Json:
+        """Take it on; it starts once its number is told. The answer for one that follows commits."""
         self.subscriptions[subscription.number] = subscription
         self._new.append(subscription)
         return {"subscription": subscription.number, "commit_index": subscription.cursor}
@@ -366,15 +372,15 @@ class Session:
         head = self.hub.index
         if after is not None and after > max(head, self.hub.backend.commit_index):
             raise Rejected("cursor_ahead", f"after: the last commit is {head}, got {after}")
-        return self._add(CommitSubscription(self, self._number(), head if after is None else after))
+        return self.add(CommitSubscription(self, self.next_number(), head if after is None else after))
 
     def subscribe_transactions(self, address: Address) -> Json:
         """Tell of every transaction of an account from now on."""
-        return self._add(WatchSubscription(self, self._number(), self.hub.addresses, [address]))
+        return self.add(WatchSubscription(self, self.next_number(), self.hub.addresses, [address]))
 
     def subscribe_finality(self, ids: Sequence[Digest]) -> Json:
         """Tell when these become final; at once of those that are."""
-        number = self._number()
+        number = self.next_number()
         waiting: list[bytes] = []
         known: list[bytes] = []
         for transaction_id in dict.fromkeys(ids):
@@ -383,7 +389,7 @@ class Session:
                 known.append(orjson.dumps(state))
             else:
                 waiting.append(transaction_id)
-        return self._add(WatchSubscription(self, number, self.hub.ids, waiting, known))
+        return self.add(WatchSubscription(self, number, self.hub.ids, waiting, known))
 
     def unsubscribe(self, subscription: int) -> Json:
         """End a subscription."""

@@ -15,7 +15,7 @@ import numpy as np
 
 from cherrydag.chain import Chain
 from cherrydag.consensus.effects import SubDag
-from cherrydag.errors import Overloaded, StorageError, invariant
+from cherrydag.errors import NoRoom, Overloaded, StorageError, invariant
 from cherrydag.execution.bonds import Bonds
 from cherrydag.execution.executor import CommitResult, Executor
 from cherrydag.execution.receipts import encode_receipts
@@ -92,8 +92,9 @@ class Books:
         """Of the last commit in the books."""
         return self.executor.commit_index
 
-    def apply(self, sub_dag: SubDag, ids: Sequence[bytes | None]) -> Executed:
-        """Execute the next commit. ids: of each vertex's transactions, None where nobody has them."""
+    def apply(self, sub_dag: SubDag, ids: Sequence[bytes | None], *, needs_root: bool = True) -> Executed:
+        """Execute the next commit. ids: of each vertex's transactions, None where nobody has them.
+        needs_root: if a checkpoint follows it."""
         commit, vertices = sub_dag.commit, sub_dag.vertices
         result = self.executor.execute(sub_dag)
         known = tuple(
@@ -107,7 +108,7 @@ class Books:
         self.checkpointing.count(sum(map(len, result.statuses)))
         root = None
         if commit.index % self._checkpoint_commits == 0:
-            root = self.root_now()
+            root = self.root_now() if needs_root else None
             self.checkpointing.consider()
         return Executed(sub_dag, result, known, receipts, root)
 
@@ -129,15 +130,17 @@ class Books:
 
     def replay(self, until: int | None = None) -> Iterator[int]:
         """Execute the durable commits that the books do not have; yields the index of each. until: no later
-        one."""
+        one. Of the roots that were due only the last is made."""
         last = self._store.last_commit()
         end = 0 if last is None else last.index if until is None else min(until, last.index)
+        last_root = end - end % self._checkpoint_commits
         while self.commit_index < end:
             first = self.commit_index + 1
             for commit in self._store.commits(first, min(end, first + REPLAY_COMMITS - 1)):
                 vertices = [vertex for vertex in self._store.vertices(commit.vertices) if vertex is not None]
                 invariant(len(vertices) == len(commit.vertices), "a stored commit has its vertices")
-                self.apply(SubDag(commit, tuple(vertices)), [None] * len(vertices))
+                sub_dag = SubDag(commit, tuple(vertices))
+                self.apply(sub_dag, [None] * len(vertices), needs_root=commit.index >= last_root)
                 yield commit.index
             if self.commit_index < first:
                 raise StorageError(f"the log has no commit {first}, but its last is {end} or later")
@@ -151,7 +154,7 @@ class Books:
         while self._unwritten:
             try:
                 batch = self._store.write_outcome(*self._unwritten[0])
-            except Overloaded:
+            except (Overloaded, NoRoom):  # its next news is on_store_progress
                 return
             self.checkpointing.outcome_batch = batch
             self._unwritten.popleft()

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from cherrydag.errors import NoRoom
 from cherrydag.execution.checkpoint import Chunk, StateSnapshot, encode_head
 from cherrydag.execution.executor import Executor
 from cherrydag.params import RECORD_BYTES
@@ -24,8 +25,9 @@ from cherrydag.storage.schema import Identity
 STATE_PREFIX: Final = "state-"
 """What the names of state files begin with; the commit's index follows."""
 
-TRANSACTIONS: Final = 1_000_000
-"""Transactions between two checkpoints, at least: a restart replays them at 300,000 a second or so."""
+TRANSACTIONS: Final = 500_000
+"""Transactions between two checkpoints, at least: a restart replays them, and those that came while the last
+one was written, at 300,000 a second or so."""
 
 STATE_SHARE: Final = 2
 """And the log must have grown by so many times what the state took: checkpoints stay the smaller part of what
@@ -95,13 +97,20 @@ class Checkpointing:
             self.begin()
 
     def begin(self) -> bool:
-        """Begin a checkpoint of the books as they are, with their root up to date; whether it has begun."""
-        if self._run is not None or not self._indexes.is_quiet:
+        """Begin a checkpoint of the books as they are, with their root up to date; whether it has begun.
+
+        It does not where the disk is full: the log has all that a checkpoint would.
+        """
+        if self._run is not None or not self._indexes.can_seal:
             return False
-        self._since = 0
         snapshot = self._executor.begin_snapshot()
         name = f"{STATE_PREFIX}{snapshot.commit_index:020}"
-        writer = ChunkWriter(self._folder, name, encode_head(snapshot.head))
+        try:
+            writer = ChunkWriter(self._folder, name, encode_head(snapshot.head))
+        except NoRoom:
+            snapshot.close()
+            return False
+        self._since = 0
         self._run = _Run(name, snapshot, snapshot.chunks(), writer, self.outcome_batch)
         self._indexes.seal(self._on_sealed)
         self._next_chunk()

@@ -1,8 +1,10 @@
 """What a node's host sees and must not be forgotten, as files in the node's folder.
 
-divergence-N.json       its own state is not what a quorum has signed: see marks
-equivocation-KEY.json   two headers that this operator key has signed under one seq, for whoever hands them in
-                        (`cherrydag slash`)
+divergence-N.json                 its own state is not what a quorum has signed: see marks
+equivocation-KEY.json             two headers that this operator key has signed under one seq, for whoever
+                                  hands them in (`cherrydag slash`)
+validator-equivocation-KEY.json   two that this validator has signed in one round: no operation takes them, so
+                                  they are for those who decide on the next committee (`cherrydag evidence`)
 """
 
 import json
@@ -12,26 +14,34 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 from cherrydag import __version__, crypto
+from cherrydag.chain import Chain
+from cherrydag.committee import Committee
 from cherrydag.consensus.effects import Diverged, Report
-from cherrydag.errors import ConfigError, Rejected, StorageError
-from cherrydag.execution.evidence import HEADER_MAX, Evidence, decode_evidence, encode_evidence
-from cherrydag.primitives import Digest
+from cherrydag.errors import ConfigError, NoRoom, Rejected, StorageError
+from cherrydag.execution.bonds import Bonds
+from cherrydag.execution.evidence import Evidence, EvidenceRefusal, decode_evidence, encode_evidence
+from cherrydag.layout import VALIDATOR_HEAD, VERSION, FrameTag
+from cherrydag.params import SIGNATURE_BYTES
+from cherrydag.primitives import Digest, Epoch, PublicKey, Round, ValidatorIndex
 from cherrydag.runtime.background import Background
 from cherrydag.runtime.home import Home
 from cherrydag.runtime.host import Host
 from cherrydag.runtime.marks import write_divergence
 from cherrydag.storage.private_file import folder_to_oneself, write_private
-from cherrydag.vertex import OperatorVertex
+from cherrydag.vertex import OperatorVertex, ValidatorVertex, Vertex
 
 DIVERGED: Final = "diverged"
 """The code of a node whose state is not what a quorum has signed."""
 
 EQUIVOCATION: Final = "equivocation-"
+VALIDATOR_EQUIVOCATION: Final = "validator-equivocation-"
 
 FILES_MAX: Final = 256
-"""Most that are kept. One counts for all that a key has at stake, so there is one for each key."""
+"""Most that are kept of operators: one for each key, since it counts for all that the key has at stake. Those
+without a bond, whose keys cost nothing, get half of it. Of validators there is one for each."""
 
-_BYTES_MAX: Final = 4 * HEADER_MAX + 1024
+_BYTES_MAX: Final = 1 << 17
+"""Of a file: two headers of a validator's vertex, as hex digits, and more."""
 
 
 class EvidenceKeeper:
@@ -42,14 +52,29 @@ class EvidenceKeeper:
         self._host = host
         self._background = background
         self._refusals = refusals
+        self._writing: set[PublicKey | ValidatorIndex] = set()
+        """Of whom something is being written: whoever signs twice may do so at any pace."""
 
     def __call__(self, found: Diverged | Report) -> None:
         """A divergence is written before anything else happens, so that no restart signs again; an
         equivocation behind the loop's back."""
         if isinstance(found, Diverged):
             self._keep_divergence(found)
-        else:
-            self._background.submit(partial(self._written, found), self._tell)
+            return
+        first = found.first
+        who = first.issuer if isinstance(first, OperatorVertex) else first.author
+        if who not in self._writing:
+            self._writing.add(who)
+            room = FILES_MAX if self._is_at_stake(first) else FILES_MAX // 2
+            self._background.submit(partial(self._written, found, room), partial(self._tell, who))
+
+    def _is_at_stake(self, vertex: Vertex) -> bool:
+        """Whether there is a bond that evidence would take."""
+        bonds = self._host.books.executor.find(Bonds)
+        if bonds is None or not isinstance(vertex, OperatorVertex):
+            return False
+        module, view = bonds
+        return module.get(view, vertex.issuer) is not None
 
     def _keep_divergence(self, found: Diverged) -> None:
         host, index = self._host, found.own.index
@@ -70,13 +95,17 @@ class EvidenceKeeper:
             f"its state at commit {index} is not what a quorum has signed: {kept.path.name}"
         )
 
-    def _written(self, found: Report) -> Path | Exception | None:
+    def _written(self, found: Report, room: int) -> Path | Exception | None:
+        genesis = self._home.genesis
         try:
-            return write_equivocation(self._home.folder, self._home.genesis.digest, found)
-        except (StorageError, OSError) as fault:  # a full disk is told, and stops others first
+            return write_equivocation(self._home.folder, genesis.digest, genesis.committee(), found, room)
+        except NoRoom:
+            raise  # it is tried again
+        except (StorageError, OSError) as fault:
             return fault
 
-    def _tell(self, kept: Path | Exception | None) -> None:
+    def _tell(self, who: PublicKey | ValidatorIndex, kept: Path | Exception | None) -> None:
+        self._writing.discard(who)
         if isinstance(kept, Path):
             self._host.tell("evidence_kept", file=kept.name)
         elif kept is not None:
@@ -86,41 +115,75 @@ class EvidenceKeeper:
 # Equivocations
 
 
+class ValidatorEvidence(NamedTuple):
+    """Two headers of one validator, epoch and round with different contents."""
+
+    epoch: Epoch
+    round: Round
+    author: ValidatorIndex
+    headers: tuple[bytes, bytes]
+
+    def key(self, committee: Committee) -> PublicKey | None:
+        """Who that is; None if the committee has no such member."""
+        if self.epoch != committee.epoch or self.author >= len(committee):
+            return None
+        return committee.members[self.author].public_key
+
+    def is_signed(self, chain: Chain, committee: Committee) -> bool:
+        """Whether the validator has signed both, as vertices of this chain."""
+        key = self.key(committee)
+        if key is None:
+            return False
+        contents = [header[:-SIGNATURE_BYTES] for header in self.headers]
+        digests = b"".join([crypto.hash_bytes(content, chain.validator_key) for content in contents])
+        signatures = b"".join([header[-SIGNATURE_BYTES:] for header in self.headers])
+        return all(crypto.verify_signatures(2 * key, digests, signatures))
+
+
 class FiledEvidence(NamedTuple):
-    """What a file says. genesis_digest: of the chain; body: of the operation that shows it."""
+    """What a file says. genesis_digest: of the chain."""
 
     genesis_digest: Digest
-    evidence: Evidence
-    body: bytes
+    evidence: Evidence | ValidatorEvidence
 
 
-def write_equivocation(folder: Path, genesis_digest: Digest, found: Report) -> Path | None:
-    """Keep what an operator has signed, durably. None if nothing is to be kept: they are a validator's, who
-    has no bond; the headers say the same; there is a file for this key, or there are FILES_MAX."""
-    if not isinstance(found.first, OperatorVertex) or not isinstance(found.second, OperatorVertex):
-        return None
+def write_equivocation(
+    folder: Path, genesis_digest: Digest, committee: Committee, found: Report, room: int = FILES_MAX
+) -> Path | None:
+    """Keep what somebody has signed twice, durably. None if nothing is to be kept: the headers say the same,
+    there is a file for this key, or as many of operators' as there is room for."""
     headers = found.first.header, found.second.header
     try:
-        evidence = decode_evidence(encode_evidence(*headers))
+        evidence = _validators(*headers) if isinstance(found.first, ValidatorVertex) else _operators(*headers)
     except Rejected:
         return None
-    path = folder / f"{EQUIVOCATION}{evidence.issuer.hex()}.json"
-    with folder_to_oneself(folder):
-        if path.exists() or len(equivocations_in(folder)) >= FILES_MAX:
+    document: dict[str, object] = {"genesis_digest": genesis_digest.hex()}
+    if isinstance(evidence, ValidatorEvidence):
+        key = evidence.key(committee)
+        if key is None:
             return None
-        document = {
-            "genesis_digest": genesis_digest.hex(),
-            "issuer": evidence.issuer.hex(),
-            "seq": evidence.seq,
-            "headers": [header.hex() for header in headers],
-        }
+        path = folder / f"{VALIDATOR_EQUIVOCATION}{key.hex()}.json"
+        document |= {"validator": key.hex(), "epoch": evidence.epoch, "round": evidence.round}
+    else:
+        path = folder / f"{EQUIVOCATION}{evidence.issuer.hex()}.json"
+        document |= {"issuer": evidence.issuer.hex(), "seq": evidence.seq}
+    document["headers"] = [header.hex() for header in headers]
+    with folder_to_oneself(folder):
+        is_full = isinstance(evidence, Evidence) and len(equivocations_in(folder)) >= room
+        if is_full or path.exists():
+            return None
         write_private(path, json.dumps(document, indent=2).encode() + b"\n")
     return path
 
 
 def equivocations_in(folder: Path) -> list[Path]:
-    """The files of a node's folder, by their names."""
+    """The files of a node's folder that are against operators, by their names."""
     return sorted(folder.glob(f"{EQUIVOCATION}*.json"))
+
+
+def validator_equivocations_in(folder: Path) -> list[Path]:
+    """Those that are against validators."""
+    return sorted(folder.glob(f"{VALIDATOR_EQUIVOCATION}*.json"))
 
 
 def read_equivocation(path: Path) -> FiledEvidence:
@@ -135,7 +198,31 @@ def read_equivocation(path: Path) -> FiledEvidence:
             raise ValueError(f"more than {_BYTES_MAX} bytes")
         document = json.loads(data)
         first, second = (bytes.fromhex(header) for header in document["headers"])
-        body = encode_evidence(first, second)
-        return FiledEvidence(Digest(bytes.fromhex(document["genesis_digest"])), decode_evidence(body), body)
+        read = _validators if first[:1] == bytes([FrameTag.VALIDATOR_VERTEX]) else _operators
+        return FiledEvidence(Digest(bytes.fromhex(document["genesis_digest"])), read(first, second))
     except (ValueError, LookupError, TypeError, OverflowError, Rejected) as error:
         raise ConfigError(f"{path}: it is no evidence: {error}") from error
+
+
+def _operators(first: bytes, second: bytes) -> Evidence:
+    return decode_evidence(encode_evidence(first, second))
+
+
+def _validators(first: bytes, second: bytes) -> ValidatorEvidence:
+    """As decode_evidence, of validators' headers. Rejected for any others."""
+    slot = _slot_of(first)
+    if slot != _slot_of(second):
+        raise Rejected(EvidenceRefusal.ISSUE, "headers: not of one validator, epoch and round")
+    if first[:-SIGNATURE_BYTES] == second[:-SIGNATURE_BYTES]:
+        raise Rejected(EvidenceRefusal.SAME, "headers: they say the same")
+    return ValidatorEvidence(*slot, (first, second))
+
+
+def _slot_of(header: bytes) -> tuple[Epoch, Round, ValidatorIndex]:
+    """What there may be one vertex of. What else a header says needs no look: a signature covers it."""
+    if len(header) < VALIDATOR_HEAD.size + SIGNATURE_BYTES:
+        raise Rejected(EvidenceRefusal.SIZE, f"header: {len(header)} bytes")
+    tag, version, author, epoch, round_, *_ = VALIDATOR_HEAD.unpack_from(header)
+    if tag != FrameTag.VALIDATOR_VERTEX or version != VERSION:
+        raise Rejected(EvidenceRefusal.FORMAT, f"header: tag {tag}, version {version}: no validator vertex's")
+    return Epoch(epoch), Round(round_), ValidatorIndex(author)

@@ -19,6 +19,10 @@ from cherrydag.runtime.lookups import Lookups
 from cherrydag.runtime.slices import Mask, Slice
 from cherrydag.transaction import Words
 
+FUNDING_MS: Final = 2000
+"""How long they are held unless a node is told otherwise: some commits, and what it may be behind the one
+that has told of the funds."""
+
 SHARE: Final = 16
 """Rows held are at most one part in so many of what the mempool holds."""
 
@@ -41,6 +45,8 @@ class Funding:
         self.held_max = max(1, mempool.limits.transactions_max // SHARE)
         self.held = 0
         """Rows that are held now."""
+        self.refused = 0
+        """Rows refused since the start."""
 
     @property
     def is_full(self) -> bool:
@@ -72,4 +78,6 @@ class Funding:
                     await admit(funded)
         finally:
             self.held -= count
-        return np.concatenate([item.rows, refused])
+        late = np.concatenate([item.rows, refused])
+        self.refused += len(late)
+        return late

@@ -6,16 +6,17 @@
     timer ──────────────→ on_tick ──────┘
 
 Everything runs on the loop's thread. An error that is not a client's or a peer's stops the host: it tells
-`on_failure`, performs nothing more, and what is durable stays as it is.
+`on_failure`, performs nothing more, and what is durable stays as it is. A full disk
+alone is waited for: see `room`.
 """
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
-from cherrydag.commit import CheckpointCertificate, Commit
+from cherrydag.commit import CheckpointCertificate
 from cherrydag.consensus.effects import (
     Broadcast,
     Certified,
@@ -28,74 +29,27 @@ from cherrydag.consensus.effects import (
     SubDag,
     Ticket,
 )
-from cherrydag.errors import Overloaded
+from cherrydag.errors import NoRoom, Overloaded
 from cherrydag.gossip.effects import Penalise, Send, Verify
-from cherrydag.gossip.messages import Message
 from cherrydag.node import Node, NodeEffect
-from cherrydag.primitives import Digest, Peer, TimestampMs
+from cherrydag.primitives import Digest, TimestampMs
 from cherrydag.refs import AnyRef
-from cherrydag.runtime.books import Books, Executed
+from cherrydag.runtime.books import Books
 from cherrydag.runtime.clock import Clock
 from cherrydag.runtime.events import Tell, tell_nobody
+from cherrydag.runtime.host_ports import Listener, Network, Watcher
 from cherrydag.runtime.issuers import set_issuers, update_issuers
 from cherrydag.runtime.marking import Marking
+from cherrydag.runtime.room import Room
 from cherrydag.runtime.verification import Verifier
 from cherrydag.storage.lmdb import LmdbStore
-from cherrydag.vertex import OperatorVertex, ValidatorVertex, Vertex
+from cherrydag.vertex import Vertex
 
 IDS_MAX = 1 << 14
 """Vertices whose transaction ids are kept until their commit; those of others are hashed again."""
 
 _CLOCK_S = 1.0
 """How often the wall clock is looked at."""
-
-
-class Network(Protocol):
-    """The peers of a node, as its host speaks to them."""
-
-    def send(self, peer: Peer, message: Message) -> None:
-        """Send to one peer; dropped if it is not connected."""
-
-    def broadcast(self, vertex: ValidatorVertex) -> None:
-        """Send our own vertex to all that are connected."""
-
-    def relay(self, vertex: OperatorVertex, source: Peer) -> None:
-        """Send an operator's vertex to those that should have it, but not to where it came from."""
-
-    def penalise(self, peer: Peer, code: str, reason: str) -> None:
-        """A peer broke a rule."""
-
-
-class NoPeers:
-    """The network of a solo chain."""
-
-    def send(self, peer: Peer, message: Message) -> None:
-        """There is nobody."""
-
-    def broadcast(self, vertex: ValidatorVertex) -> None:
-        """There is nobody."""
-
-    def relay(self, vertex: OperatorVertex, source: Peer) -> None:
-        """There is nobody."""
-
-    def penalise(self, peer: Peer, code: str, reason: str) -> None:
-        """There is nobody."""
-
-
-class Listener(Protocol):
-    """Who is told what becomes of commits and vertices."""
-
-    def on_sequenced(self, commit: Commit, ids: Sequence[bytes | None]) -> None:
-        """The main chain has a commit, not durable yet. ids: of each vertex's transactions, if known."""
-
-    def on_executed(self, executed: Executed) -> None:
-        """A durable commit has been executed."""
-
-    def on_lost(self, vertices: Sequence[Vertex]) -> None:
-        """These were dropped uncommitted."""
-
-    def on_failure(self, error: BaseException) -> None:
-        """The host has stopped."""
 
 
 @dataclass(slots=True)
@@ -140,6 +94,7 @@ class Host:
         self.diverged: Diverged | None = None
         self.tell: Tell = tell_nobody
         self.keep_evidence: Callable[[Diverged | Report], None] = lambda _: None
+        self.watchers: list[Watcher] = []
         self._verifier = verifier
         self._network = network
         self._listener = listener
@@ -164,6 +119,7 @@ class Host:
         }
         self._ids: dict[Digest, bytes] = {}
         self._unwritten: deque[Persist] = deque()
+        self._room = Room(self._unwritten, self.store.resume, self.fail)
         self._executing: deque[SubDag] = deque()
         self._is_executing = False
         self._timer: asyncio.TimerHandle | None = None
@@ -192,12 +148,14 @@ class Host:
         for timer in (self._timer, self._clock_timer):
             if timer is not None:
                 timer.cancel()
+        self._room.close()
         for task in self._tasks:
             task.cancel()
 
     def release(self) -> None:
         """Let go of all parts, once stopped."""
         self._perform.clear()
+        self.watchers.clear()
         self._executing.clear()
         self._ids.clear()
         for name in ("node", "store", "books", "_verifier", "_network", "_listener", "_marking", "_issued"):
@@ -207,6 +165,11 @@ class Host:
     def failure(self) -> BaseException | None:
         """Why the host has stopped by itself; None if it has not."""
         return self._failure
+
+    @property
+    def no_room(self) -> NoRoom | None:
+        """Why nothing is written until there is room on the disk; None if that is not so."""
+        return self._room.error
 
     @property
     def wall_ms(self) -> TimestampMs:
@@ -254,6 +217,8 @@ class Host:
                 self._marking.expect(effect.ticket, vertex)
         self._unwritten.append(effect)
         self._write()
+        for watcher in self.watchers:
+            watcher.on_accepted(effect.vertices)
         for commit in effect.commits:
             self._listener.on_sequenced(commit, [self._ids_of(ref) for ref in commit.vertices])
 
@@ -264,13 +229,20 @@ class Host:
             except Overloaded:  # the disk is behind: on its next news
                 self.stats.store_full += 1
                 return
+            except NoRoom as error:
+                self._room.wait(error)
+                return
             self._unwritten.popleft()
 
     def _on_store(self) -> None:
         try:
             ticket = self.store.collect()
+            self._room.found()
             self._write()
             self.books.on_store_progress()
+        except NoRoom as error:
+            self._room.wait(error)
+            return
         except Exception as error:  # noqa: BLE001 - the loop's edge
             self.fail(error)
             return
@@ -323,6 +295,8 @@ class Host:
             executed = self.books.apply(sub_dag, [self._ids.pop(ref.digest, None) for ref in commit.vertices])
             update_issuers(self.node, executed.result)
             self._listener.on_executed(executed)
+            for watcher in self.watchers:
+                watcher.on_final(executed)
         except Exception as error:  # noqa: BLE001 - the loop's edge
             self.fail(error)
             return

@@ -1,7 +1,11 @@
-"""The indexes of the main chain, transaction id -> place and account -> places, and their work on files."""
+"""The indexes of the main chain, transaction id -> place and account -> places, and their work on files.
 
+What is in memory is written by one thread and files are merged by another: a merge may take seconds, and
+neither memory nor a checkpoint waits for it.
+"""
+
+from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from functools import partial
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -15,7 +19,7 @@ from cherrydag.execution.body import ZERO_ADDRESS
 from cherrydag.execution.module import CHARGED
 from cherrydag.primitives import Address, Digest
 from cherrydag.runtime.background import Background
-from cherrydag.storage.run_index import Job, RunIndex
+from cherrydag.storage.run_index import Job, RunIndex, RunOptions
 from cherrydag.transaction import Octets, Records, Words
 from cherrydag.vertex import Vertex
 
@@ -49,16 +53,23 @@ class Place(NamedTuple):
 
 
 class IndexKeeper:
-    """Both indexes of one ledger. on_sealed: called with the names of the files once a seal is complete."""
+    """Both indexes of one ledger. writer: writes what is in memory. merger: merges files."""
 
-    def __init__(self, folder: Path, runs: Mapping[str, Sequence[str]], background: Background) -> None:
-        self._background = background
+    def __init__(
+        self,
+        folder: Path,
+        runs: Mapping[str, Sequence[str]],
+        writer: Background,
+        merger: Background,
+        options: RunOptions | None = None,
+    ) -> None:
+        self._writer, self._merger = writer, merger
         self._indexes = {
-            name: RunIndex(folder, name, runs.get(name, ())) for name in (TRANSACTIONS, ACCOUNTS)
+            name: RunIndex(folder, name, runs.get(name, ()), options) for name in (TRANSACTIONS, ACCOUNTS)
         }
-        self._busy: set[str] = set()
-        self._unsealed: list[str] = []
-        self._sealed: dict[str, tuple[str, ...]] = {}
+        self._flushing: Counter[str] = Counter()
+        self._merging: set[str] = set()
+        self._unsealed: set[str] = set()
         self._on_sealed: Callable[[Mapping[str, tuple[str, ...]]], None] | None = None
 
     def add(
@@ -99,22 +110,23 @@ class IndexKeeper:
     # Files
 
     @property
-    def is_quiet(self) -> bool:
-        """Whether no work on files is under way, so that `seal` can begin."""
-        return not (self._busy or self._unsealed)
+    def can_seal(self) -> bool:
+        """Whether `seal` can begin."""
+        return self._on_sealed is None and all(index.can_seal for index in self._indexes.values())
 
     def seal(self, on_sealed: Callable[[Mapping[str, tuple[str, ...]]], None]) -> None:
-        """Put all that is indexed now into files, and tell their names. Only while it is quiet."""
-        invariant(self.is_quiet, "an index does one piece of work at a time")
+        """Put all that is indexed now into files, and tell their names. Only while it can.
+
+        What is added meanwhile stays in memory, so that the files hold nothing newer.
+        """
+        invariant(self.can_seal, "one seal at a time, and room for its files")
         self._on_sealed = on_sealed
-        self._sealed = {}
-        self._unsealed = list(self._indexes)
-        for name in list(self._indexes):
-            job = self._indexes[name].seal()
-            if job is None:
-                self._seal_done(name)
-            else:
-                self._start(name, job, partial(self._seal_done, name))
+        self._unsealed = set(self._indexes)
+        for name, index in self._indexes.items():
+            while (job := index.seal()) is not None:
+                self._flush(name, job)
+        for name in self._indexes:
+            self._settle(name)
 
     def discard(self, keep: Mapping[str, Collection[str]]) -> None:
         """Delete the files that are neither in use nor to be kept."""
@@ -132,36 +144,57 @@ class IndexKeeper:
 
     def _put(self, name: str, keys: Octets, places: Words) -> None:
         index = self._indexes[name]
-        try:
-            index.add(keys, places)
-        except Overloaded:  # the disk is far behind: wait for it here, as nothing else would
-            self._background.drain()
-            index.add(keys, places)
+        while True:
+            try:
+                index.add(keys, places)
+                break
+            except Overloaded:  # the disk is far behind: wait for it here, as nothing else would
+                behind = self._writer if self._writer.outstanding else self._merger
+                if not behind.outstanding:
+                    raise
+                behind.drain()  # a merge may be what lets the writer go on
         self._work(name)
 
     def _work(self, name: str) -> None:
-        if name in self._busy or self._unsealed:
+        if self._on_sealed is not None:
             return
-        job = self._indexes[name].job()
-        if job is not None:
-            self._start(name, job, partial(self._work, name))
+        index = self._indexes[name]
+        if not self._flushing[name] and (job := index.flush()) is not None:
+            self._flush(name, job)
+        if name not in self._merging and (job := index.merge()) is not None:
+            self._merge(name, job)
 
-    def _start(self, name: str, job: Job, then: Callable[[], None]) -> None:
-        self._busy.add(name)
+    def _flush(self, name: str, job: Job) -> None:
+        self._flushing[name] += 1
 
         def done(_: object) -> None:
-            self._busy.discard(name)
+            self._flushing[name] -= 1
             self._indexes[name].adopt(job)
-            then()
+            self._settle(name)
+            self._work(name)
 
-        self._background.submit(job.run, done)
+        self._writer.submit(job.run, done)
 
-    def _seal_done(self, name: str) -> None:
-        self._sealed[name] = self._indexes[name].runs
-        self._unsealed.remove(name)
+    def _merge(self, name: str, job: Job) -> None:
+        self._merging.add(name)
+
+        def done(_: object) -> None:
+            self._merging.discard(name)
+            self._indexes[name].adopt(job)
+            self._work(name)
+
+        self._merger.submit(job.run, done)
+
+    def _settle(self, name: str) -> None:
+        """An index is sealed once nothing of it is being written."""
+        if self._flushing[name]:
+            return
+        self._unsealed.discard(name)
         if not self._unsealed and self._on_sealed is not None:
             on_sealed, self._on_sealed = self._on_sealed, None
-            on_sealed(self._sealed)
+            on_sealed({name: index.runs for name, index in self._indexes.items()})
+            for other in self._indexes:
+                self._work(other)
 
 
 def _keys(addresses: Octets) -> Words:

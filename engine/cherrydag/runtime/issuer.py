@@ -14,7 +14,8 @@ from cherrydag.params import PEER_SELF
 from cherrydag.primitives import Peer, PublicKey, TimestampMs
 from cherrydag.runtime.books import Executed
 from cherrydag.runtime.clock import Clock
-from cherrydag.runtime.host import Host, Listener
+from cherrydag.runtime.host import Host
+from cherrydag.runtime.host_ports import Listener
 from cherrydag.vertex import OperatorVertex, Vertex
 
 

@@ -24,7 +24,7 @@ from cherrydag.inclusion import InclusionProof, prove_inclusion
 from cherrydag.params import NONCE_MAX
 from cherrydag.payload import body_offsets, payload_ids
 from cherrydag.primitives import Address, Amount, Digest, PublicKey
-from cherrydag.refs import AnyRef
+from cherrydag.refs import AnyRef, VertexRef
 from cherrydag.runtime.books import Books, Executed
 from cherrydag.runtime.index_keeper import Place
 from cherrydag.state_proof import ACCOUNTS, StateKey, StateProof
@@ -364,6 +364,10 @@ class Lookups:
             decode_receipts(outcome.receipts),
             tuple(payload_ids(vertex.payload, self._rules.chain) for vertex in sub_dag.vertices),
         )
+
+    def recent_leaders(self) -> list[VertexRef]:
+        """Of the commits that are kept in memory, in order."""
+        return [event.sub_dag.commit.leader for event in self._recent.values()]
 
     def _commit(self, index: int) -> _Known:
         known = self._known.get(index)

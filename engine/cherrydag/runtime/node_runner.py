@@ -16,8 +16,9 @@ from cherrydag.primitives import Peer, PublicKey, ValidatorIndex
 from cherrydag.runtime.book_file import BookFile
 from cherrydag.runtime.clock import Clock
 from cherrydag.runtime.events import Tell, tell_nobody
+from cherrydag.runtime.freeze import Freeze
 from cherrydag.runtime.home import VALIDATOR, Home
-from cherrydag.runtime.opening import Freeze, LedgerOptions, Progress, Running, open_ledger
+from cherrydag.runtime.opening import LedgerOptions, Progress, Running, open_ledger
 from cherrydag.runtime.peer_finder import FinderOptions, PeerFinder
 from cherrydag.runtime.peers import Peers
 from cherrydag.signing import KeyPair

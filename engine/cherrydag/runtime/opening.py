@@ -7,12 +7,12 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 from cherrydag.chain import Chain
 from cherrydag.consensus.issuing import IssueTiming, Issuing
 from cherrydag.consensus.timing import Timing
-from cherrydag.errors import Closed, ConfigError, Rejected, StorageError
+from cherrydag.errors import Closed, ConfigError, NoRoom, StorageError
 from cherrydag.execution.accounts import Accounts
 from cherrydag.execution.catalogue import modules_of
 from cherrydag.execution.module import ModuleRegistry
@@ -26,8 +26,10 @@ from cherrydag.runtime.checkpointing import TRANSACTIONS, Checkpointing
 from cherrydag.runtime.clock import Clock
 from cherrydag.runtime.events import Tell, tell_nobody
 from cherrydag.runtime.evidence import DIVERGED, EvidenceKeeper
+from cherrydag.runtime.freeze import Freeze, refuse_all, refuse_frozen
 from cherrydag.runtime.home import VALIDATOR, Home, copy_home
-from cherrydag.runtime.host import Host, Network, NoPeers
+from cherrydag.runtime.host import Host
+from cherrydag.runtime.host_ports import Network, NoPeers
 from cherrydag.runtime.issuer import Issuer
 from cherrydag.runtime.lookups import Lookups
 from cherrydag.runtime.marking import Marking
@@ -43,6 +45,9 @@ from cherrydag.storage.lmdb import LmdbStore
 from cherrydag.storage.schema import Identity
 from cherrydag.storage.values import StoreOptions
 from cherrydag.verify import EpochRules
+
+NICENESS: Final = 10
+"""Of the thread that merges index runs and writes checkpoints: the loop and the checks come first."""
 
 _SEED_BYTES: Final = 16
 _REPLAY_TURNS: Final = 8  # commits between two turns of the loop
@@ -61,7 +66,7 @@ Progress = Callable[[int, int], None]
 class LedgerOptions:
     """How a ledger runs; none of it is a rule of its chain.
 
-    verify_threads: native workers; 0: one less than there are cores, two at least. checkpoint_transactions:
+    verify_threads: native workers; 0: one less than there are cores, one at least. checkpoint_transactions:
     between two checkpoints on disk: a restart replays as many at most. signs: False for a node that only
     follows, whatever its key is. issues: a node that is no validator issues operators' vertices with its key;
     without it, it takes no transactions. only_reads: look at what the folder has, alone and without its keys.
@@ -79,15 +84,6 @@ class LedgerOptions:
     only_reads: bool = False
 
 
-class Freeze(NamedTuple):
-    """Why a ledger is only to be read: it signs, sequences and executes nothing, and meets no peer. code:
-    stable. until: the last commit whose state is told; None: the last one whose outcome is stored."""
-
-    code: str
-    words: str
-    until: int | None = None
-
-
 class Running:
     """A ledger that is open. notes: what of its derived state could not be used at the start, and why.
     freeze: why it is only to be read, None if it lives. refusals: why it takes no transactions, words by
@@ -100,6 +96,7 @@ class Running:
         self.notes: tuple[str, ...] = ()
         self.replayed = 0
         self.background: Background
+        self.merger: Background
         self.marker: Background | None = None
         self.store: LmdbStore
         self.books: Books
@@ -108,6 +105,7 @@ class Running:
         self.lookups: Lookups
         self.pool: WorkerPool
         self._closers: list[Callable[[], object]] = []
+        self._backups: set[asyncio.Future[Exception | None]] = set()
         self._is_closed = False
 
     def on_close(self, closer: Callable[[], object]) -> None:
@@ -117,13 +115,19 @@ class Running:
     def collect(self) -> None:
         """Take what the background has done."""
         try:
-            self.background.collect()
-            if self.marker is not None:
-                self.marker.collect()
+            for part in (self.background, self.merger, self.marker):
+                if part is not None:
+                    part.collect()
         except Exception as error:
             if self.host is None:
                 raise
             self.host.fail(error)
+
+    @property
+    def no_room(self) -> NoRoom | None:
+        """Why nothing is durable until there is room on the disk; None if that is not so."""
+        parts = (self.host, self.background, self.merger, self.marker)
+        return next((part.no_room for part in parts if part is not None and part.no_room is not None), None)
 
     async def backup(self, folder: Path) -> int:
         """Copy the ledger to a new folder while it goes on; index of the last commit that is surely in it.
@@ -134,9 +138,10 @@ class Running:
             raise ConfigError(f"{folder}: it is there already, and not empty")
         last = self.store.last_commit()
         told: asyncio.Future[Exception | None] = asyncio.get_running_loop().create_future()
-        self.background.submit(
-            lambda: _copy_fault(self.home, self.store, folder), partial(_tell_if_awaited, told)
-        )
+        self._backups.add(told)
+        told.add_done_callback(self._backups.discard)
+        work = partial(_copy_fault, self.home, self.store, folder)
+        self.background.submit(work, partial(_tell_if_awaited, told))
         if (fault := await told) is not None:
             raise fault
         return last.index if last else 0
@@ -153,6 +158,8 @@ class Running:
             except Exception as error:  # noqa: BLE001 - the rest must be closed all the same
                 errors.append(error)
         await asyncio.sleep(0)  # what was cancelled ends
+        for told in list(self._backups):  # they have not begun
+            _tell_if_awaited(told, Closed("the ledger is closed"))
         self._release()
         if errors:
             raise errors[0]
@@ -162,7 +169,8 @@ class Running:
         that the collector would leave them for long: twenty ledgers opened and closed took 5 GB."""
         if self.host is not None:
             self.host.release()
-        for name in ("background", "books", "host", "lookups", "marker", "pool", "service", "store"):
+        parts = ("background", "books", "host", "lookups", "marker", "merger", "pool", "service", "store")
+        for name in parts:
             self.__dict__.pop(name, None)
         gc.collect()
 
@@ -247,7 +255,7 @@ async def _open(
     accounts = _open_books(running, options, rules.chain, seed)
     await _replay(running, progress)
 
-    pool = running.pool = WorkerPool(options.verify_threads or max(2, (os.cpu_count() or 2) - 1))
+    pool = running.pool = WorkerPool(options.verify_threads or max(1, (os.cpu_count() or 1) - 1))
     running.on_close(lambda: pool.close(drain=False))
     verifier = Verifier(rules, pool)
     mempool = Mempool(options.mempool, seed)
@@ -260,7 +268,7 @@ async def _open(
     running.lookups = Lookups(
         rules, accounts, books, store, lambda: role.certificate(rules, books, store, host.certificate)
     )
-    service.attach(host, running.lookups)
+    service.attach(host, running.lookups, lambda: running.no_room)
     host.tell = tell
     host.keep_evidence = EvidenceKeeper(home, host, running.background, running.refusals)
     if lives:
@@ -283,8 +291,10 @@ def _open_books(running: Running, options: LedgerOptions, chain: Chain, seed: by
     running.on_close(store.close)
     derived = home.data / DERIVED
     derived.mkdir(exist_ok=True)
-    background = running.background = Background(lambda: _call_soon(loop, running.collect))
+    background, merger = (Background(lambda: _call_soon(loop, running.collect), NICENESS) for _ in range(2))
+    running.background, running.merger = background, merger
     running.on_close(background.close)
+    running.on_close(merger.close)
 
     last = store.last_commit()
     restored = restore(
@@ -294,6 +304,7 @@ def _open_books(running: Running, options: LedgerOptions, chain: Chain, seed: by
         derived,
         last.index if last else 0,
         background,
+        merger,
     )
     running.notes = restored.notes
     running.on_close(restored.indexes.close)
@@ -352,23 +363,10 @@ def _make_host(
         service.check_admits = issuer.check
         running.on_close(issuer.close)
     elif running.freeze is not None:
-        service.check_admits = partial(_refuse_frozen, running.freeze)
+        service.check_admits = partial(refuse_frozen, running.freeze)
     elif me is None:
-        service.check_admits = _refuse_all
+        service.check_admits = refuse_all
     return host, issuer
-
-
-def _refuse_all() -> None:
-    """An observer has nothing to put a transaction into, and forwards none."""
-    raise Rejected(
-        "node_issues_nothing",
-        "this node only follows and issues nothing: submit to a validator or an operator",
-    )
-
-
-def _refuse_frozen(freeze: Freeze) -> None:
-    """Nothing that is handed in would ever be final."""
-    raise Rejected(freeze.code, f"this ledger takes no transactions: {freeze.words}")
 
 
 async def _replay(running: Running, progress: Progress | None) -> None:

@@ -23,6 +23,7 @@ from cherrydag.net.transport import Handlers, Transport, TransportLimits
 from cherrydag.params import PEER_OTHERS
 from cherrydag.primitives import Peer
 from cherrydag.runtime.events import Tell, tell_nobody
+from cherrydag.runtime.spent import Spent
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -155,6 +156,16 @@ class Peers:
         """The links, validators first. since_ms: Unix time if the clock's offset is added."""
         return [self._line(peer, self.links[peer]) for peer in sorted(self.links)]
 
+    @property
+    def requests_waiting(self) -> int:
+        """Requests of all peers that wait for their turn."""
+        return len(self._turns)
+
+    @property
+    def paused(self) -> int:
+        """Peers from which nothing is read for a moment."""
+        return len(self._paused)
+
     def bans(self) -> list[Ban]:
         """Who is refused, the first that ends first. until_ms: of the peers' clock."""
         return self.transport.admission.bans(self._clock())
@@ -285,12 +296,12 @@ class Peers:
     def _serve(self) -> None:
         """One answer, so that the loop turns in between."""
         self._turn = None
-        started_us = _now_us()
-        taken = self._turns.take(started_us, self._has_room)
+        started = Spent.now()
+        taken = self._turns.take(started.clock_us, self._has_room)
         if taken is not None:
             self._answer(*taken)
-            ended_us = _now_us()
-            self._turns.served(taken[0], ended_us - started_us, ended_us)
+            ended = Spent.now()
+            self._turns.served(taken[0], ended.since(started), ended.clock_us)
         self._serve_soon(_ROOM_US if taken is None else 0)
 
     def _answer(self, peer: Peer, frame: ReceivedFrame) -> None:

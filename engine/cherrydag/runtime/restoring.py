@@ -50,11 +50,12 @@ def restore(
     seed: bytes,
     folder: Path,
     last_commit: int,
-    background: Background,
+    writer: Background,
+    merger: Background,
 ) -> Restored:
     """Begin with the newest checkpoint that can be used. last_commit: index of the last one in the log.
 
-    What is damaged is left aside and noted: the log has everything.
+    What is damaged is left aside and noted: the log has everything. writer, merger: of the indexes.
     """
     identity = Identity(genesis.digest, genesis.committee().epoch)
     notes = []
@@ -68,13 +69,16 @@ def restore(
                 continue
             state = _restored_state(genesis, modules(), seed, folder, generation)
             runs = {index.name: index.runs for index in generation.indexes}
-            indexes = IndexKeeper(folder, runs, background)
+            indexes = IndexKeeper(folder, runs, writer, merger)
         except StorageError as error:
             notes.append(f"{'previous ' if previous else ''}checkpoint left aside: {error}")
             continue
         return Restored(state, indexes, (generation,), tuple(notes))
     return Restored(
-        state_at_genesis(genesis, modules(), seed), IndexKeeper(folder, {}, background), (), tuple(notes)
+        state_at_genesis(genesis, modules(), seed),
+        IndexKeeper(folder, {}, writer, merger),
+        (),
+        tuple(notes),
     )
 
 

@@ -13,15 +13,16 @@ import numpy as np
 
 from cherrydag.commit import Commit
 from cherrydag.crypto import DIGEST_BYTES
-from cherrydag.errors import Closed, Overloaded, Rejected
+from cherrydag.errors import Closed, NoRoom, Overloaded, Rejected
 from cherrydag.execution.accounts import Status
 from cherrydag.mempool import AddStatus, Mempool, MempoolSource, Presence
 from cherrydag.overload import OverloadControl, OverloadLimits
 from cherrydag.params import BODY_BYTES_MAX, VALID_FOREVER
 from cherrydag.payload import body_offsets
-from cherrydag.primitives import Digest, TimestampMs
+from cherrydag.primitives import Digest
 from cherrydag.runtime.books import Executed, places_of
-from cherrydag.runtime.funding import Funding
+from cherrydag.runtime.funding import FUNDING_MS, Funding
+from cherrydag.runtime.gate import Gate
 from cherrydag.runtime.host import Host
 from cherrydag.runtime.lookups import Lookups
 from cherrydag.runtime.slices import Mask, Slice
@@ -46,6 +47,9 @@ vertex of its own, and the two rounds that commit it cost the same however full 
 SLICES_AHEAD: Final = 2
 """Slices of one submission whose signatures are being checked at a time."""
 
+NO_ROOM_RETRY_MS: Final = 1000
+"""When to come back while the disk is full, which is tried again as often."""
+
 _SWEEP_S: Final = 1.0
 """How often expired transactions are looked for."""
 
@@ -56,12 +60,11 @@ _TRANSIENT: Final = np.isin(np.arange(256), (AddStatus.SENDER_FULL, AddStatus.FU
 @dataclass(frozen=True, slots=True)
 class ServiceLimits:
     """submissions_max: open at a time. fee_min: least fee that this node admits, if above the chain's.
-    funding_ms: how long what cannot be paid for waits for its funds; some commits, and what a node may be
-    behind the one that has told of them."""
+    funding_ms: how long what cannot be paid for waits for its funds."""
 
     submissions_max: int = 1 << 16
     fee_min: int = 1
-    funding_ms: int = 2000
+    funding_ms: int = FUNDING_MS
     overload: OverloadLimits = field(default_factory=OverloadLimits)
 
 
@@ -82,7 +85,8 @@ class Service:
         self.rules = rules
         self.mempool = mempool
         self.tracker = Tracker()
-        self.overload = OverloadControl(limits.overload, len(rules.committee))
+        control = OverloadControl(limits.overload, len(rules.committee))
+        self.gate = Gate(control, mempool, self.tracker, limits.submissions_max)
         self._source = source
         self._verifier = verifier
         self._limits = limits
@@ -96,10 +100,11 @@ class Service:
         self._failure: BaseException | None = None
         self._sweeper: asyncio.TimerHandle | None = None
         self._wall_s = 0
-        self._arriving = 0  # transactions that are being checked
 
-    def attach(self, host: Host, lookups: Lookups) -> None:
-        """Begin, with the host that feeds this service and what it can look up."""
+    def attach(self, host: Host, lookups: Lookups, no_room: Callable[[], NoRoom | None]) -> None:
+        """Begin, with the host that feeds this service, what it can look up, and what tells that the disk is
+        full."""
+        self._no_room = no_room
         self.host = host
         self.lookups = lookups
         self.funding = Funding(self.mempool, lookups, lambda: self._progress, self._limits.funding_ms)
@@ -117,10 +122,12 @@ class Service:
         bodies: of the records that have one, end to end. wait: whether to wait for room in the mempool where
         there is none; otherwise such rows are refused. One that was handed in before is accepted again and
         gets the same result. Raises Rejected if the submission as a whole is out of bounds, Overloaded if
-        too many are open, or if more waits than will be final in time and this is not to wait for it.
+        too many are open, if more waits than will be final in time and this is not to wait for it, or while
+        the disk is full.
         """
         self._check_running()
         self.check_admits()
+        self._check_room()
         n = len(records)
         if n > ROWS_MAX:
             raise Rejected("submission_rows", f"submission: at most {ROWS_MAX} transactions, got {n}")
@@ -129,12 +136,7 @@ class Service:
             raise Rejected(
                 "submission_bodies", f"bodies: the records state {stated} bytes, got {len(bodies)}"
             )
-        if len(self.tracker) >= self._limits.submissions_max:
-            raise Overloaded(
-                f"submissions: {self._limits.submissions_max} are open; try again later",
-                limit=self._limits.submissions_max,
-            )
-        await self._pass_gate(wait)
+        await self.gate.enter(self._next_admission, wait=wait)
         records = np.ascontiguousarray(records)
         offsets = body_offsets(records, len(bodies))
         ids = transaction_ids(records, self.rules.chain.transaction_key, bodies, offsets)
@@ -146,25 +148,14 @@ class Service:
             self.tracker.release(number)
         return submission
 
-    async def _pass_gate(self, wait: bool) -> None:
-        """Before any work is spent on a submission: Overloaded, or a wait until less waits."""
-        while wait and (after_ms := self.overload.retry_after_ms(self._now_ms(), self.waiting)):
-            await asyncio.wait([self._progress], timeout=after_ms / 1000)  # what waits may also expire
-            self._check_running()
-        if not wait:
-            self.overload.check(self._now_ms(), self.waiting)
-
-    @property
-    def waiting(self) -> int:
-        """Transactions that are being checked, or wait for a vertex of ours."""
-        return self._arriving + len(self.mempool)
-
-    def _now_ms(self) -> TimestampMs:
-        return TimestampMs(int(self._loop.time() * 1000))
+    def _check_room(self) -> None:
+        no_room = self._no_room()
+        if no_room is not None:
+            raise Overloaded(f"the disk is full: {no_room}", retry_after_ms=NO_ROOM_RETRY_MS)
 
     def _observe(self) -> None:
-        self.overload.observe(self._now_ms(), self._source.drained, self.waiting)
-        self._source.transactions_max = self.overload.vertex_max
+        self.gate.observe(self._source.drained)
+        self._source.transactions_max = self.gate.overload.vertex_max
 
     async def _admit_all(
         self,
@@ -184,8 +175,9 @@ class Service:
             ids = submission.ids[start * DIGEST_BYTES : stop * DIGEST_BYTES]
             slices.append(Slice(rows, records[start:stop], ids, bytes(part)))
         checks: list[asyncio.Task[Octets]] = []
+        holds: list[asyncio.Task[None]] = []
         unchecked = n
-        self._arriving += unchecked
+        self.gate.arriving += unchecked
         try:
             for at, item in enumerate(slices):
                 while len(checks) < min(len(slices), at + SLICES_AHEAD):
@@ -193,15 +185,20 @@ class Service:
                 codes = await checks[at]
                 self._check_running()
                 unchecked -= len(item.rows)
-                self._arriving -= len(item.rows)
-                await self._admit(submission, number, item, codes, wait)
+                self.gate.arriving -= len(item.rows)
+                unpaid = await self._admit(submission, number, item, codes, wait)
+                if unpaid is not None:
+                    holds.append(self._loop.create_task(self._hold(submission, number, unpaid, wait)))
+            if holds:
+                await asyncio.gather(*holds)
         except BaseException:
-            for task in checks:
+            for task in (*checks, *holds):
                 task.cancel()
-            self.tracker.drop(number)  # nobody will ask for what has become of the rest
+                task.add_done_callback(lambda done: done.cancelled() or done.exception())  # which nobody asks
+            self.tracker.give_up(number)
             raise
         finally:
-            self._arriving -= unchecked
+            self.gate.arriving -= unchecked
 
     async def _check(self, item: Slice) -> Octets:
         """Codes of rows that can never be accepted, 0 for the others."""
@@ -214,7 +211,9 @@ class Service:
         )
         codes = code_of_fault(faults)
         if self.funding.is_full:
-            codes[(codes == 0) & self.funding.unpaid(item)] = UNFUNDED_CODE
+            unpaid = (codes == 0) & self.funding.unpaid(item)
+            codes[unpaid] = UNFUNDED_CODE
+            self.funding.refused += int(unpaid.sum())
         sound = codes == 0
         if sound.any():
             checked = item if sound.all() else item.kept(sound)
@@ -224,7 +223,8 @@ class Service:
 
     async def _admit(
         self, submission: Submission, number: int, item: Slice, codes: Octets, wait: bool
-    ) -> None:
+    ) -> Slice | None:
+        """Refuse rows by their codes, and add those that can pay; the others, if there are any."""
         bad = codes > 0
         if bad.any():
             submission.mark_refused(item.rows[bad], codes[bad])
@@ -232,11 +232,13 @@ class Service:
         unpaid = self.funding.unpaid(item)
         if not unpaid.any():
             await self._add(submission, number, item, wait)
-            return
+            return None
         await self._add(submission, number, item.kept(~unpaid), wait)
-        late = await self.funding.hold(
-            item.kept(unpaid), lambda part: self._add(submission, number, part, wait)
-        )
+        return item.kept(unpaid)
+
+    async def _hold(self, submission: Submission, number: int, item: Slice, wait: bool) -> None:
+        """Those that cannot pay yet: each slice for its own while, beside the slices behind it."""
+        late = await self.funding.hold(item, lambda part: self._add(submission, number, part, wait))
         if len(late):
             submission.mark_refused(late, np.full(len(late), UNFUNDED_CODE, np.uint8))
 
@@ -257,6 +259,7 @@ class Service:
             item = item.kept(again)
             await asyncio.shield(progress)
             self._check_running()
+            self._check_room()
 
     def _account(self, submission: Submission, number: int, item: Slice, found: Octets, again: Mask) -> None:
         submission.codes[item.rows] = found
@@ -353,9 +356,16 @@ class Service:
 
     async def progress(self) -> None:
         """Await the next commit. Raises what has stopped the ledger."""
+        await asyncio.shield(self._next_progress())
         self._check_running()
-        await asyncio.shield(self._progress)
+
+    def _next_admission(self) -> "asyncio.Future[None]":
+        self._check_room()
+        return self._next_progress()
+
+    def _next_progress(self) -> "asyncio.Future[None]":
         self._check_running()
+        return self._progress
 
     def _tell_progress(self) -> None:
         told, self._progress = self._progress, self._loop.create_future()
@@ -377,6 +387,8 @@ class Service:
         self.mempool.expire(self._wall_s)
         self._take_drops()
         self._observe()
+        if self._no_room() is not None:
+            self._tell_progress()  # whoever waits to hand something in is told
         self._sweeper = self._loop.call_later(_SWEEP_S, self._sweep)
 
     @property

@@ -19,6 +19,9 @@ from cherrydag.transaction import Octets, RecordFault, Words
 ROWS_MAX: Final = 1 << 20
 """Most transactions of one submission."""
 
+_FOLLOWED: Final = (AddStatus.ADDED, AddStatus.REPLACED, AddStatus.DUPLICATE)
+"""What the mempool said of rows that it keeps, under their own tag or another's."""
+
 Rows: TypeAlias = npt.NDArray[np.intp] | Words
 """Numbers of rows. Those that arrays are indexed with more than once are intp, or each time converts them."""
 
@@ -246,9 +249,16 @@ class Tracker:
             submission.mark_dropped(rows)
             self.release(number)
 
-    def drop(self, number: int) -> None:
-        """Stop following a submission, whatever becomes of it."""
-        self._open.pop(number, None)
+    def give_up(self, number: int) -> None:
+        """Nobody asks for this one any more. Rows that reached the mempool go on, for whoever follows them;
+        the others come no further."""
+        submission = self._open.get(number)
+        if submission is None:
+            return
+        came_through = np.isin(submission.codes, _FOLLOWED)
+        rows = np.flatnonzero(~came_through & (submission.phases == Phase.ACCEPTED))
+        submission.mark_refused(rows, np.full(len(rows), AddStatus.FULL, np.uint8))
+        self.release(number)
 
     def fail(self, error: BaseException) -> None:
         """The ledger has stopped."""

@@ -28,14 +28,10 @@ from collections import OrderedDict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Self
 
-import numpy as np
-
 from cherrydag._native import workers as native
-from cherrydag._native.digest import hash_records_job
-from cherrydag._native.ed25519 import INDEPENDENT, verify_job
 from cherrydag._native.workers import Job
-from cherrydag.crypto import record_bytes
 from cherrydag.errors import CherrydagError, Closed, Overloaded, ShapeError, invariant
+from cherrydag.runtime.worker_jobs import hashing, verification
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -81,19 +77,19 @@ class WorkerPool:
         Returns n bytes, 1 valid or 0 invalid, in input order.
         Raises ShapeError if the lengths disagree: our bug, never a peer's.
         """
-        return self.run(_verification(public_keys, digests, signatures, independent))
+        return self.run(verification(public_keys, digests, signatures, independent))
 
     def submit_verify(
         self, public_keys: BytesLike, digests: BytesLike, signatures: BytesLike, *, independent: bool = False
     ) -> Ticket:
         """Start `verify`."""
-        return self.submit(_verification(public_keys, digests, signatures, independent))
+        return self.submit(verification(public_keys, digests, signatures, independent))
 
     async def verify_async(
         self, public_keys: BytesLike, digests: BytesLike, signatures: BytesLike, *, independent: bool = False
     ) -> bytes:
         """Await `verify`."""
-        return await self.run_async(_verification(public_keys, digests, signatures, independent))
+        return await self.run_async(verification(public_keys, digests, signatures, independent))
 
     def hash_records(
         self,
@@ -109,7 +105,7 @@ class WorkerPool:
         records, stride: as in crypto.hash_records. key: 32 bytes, for keyed mode.
         Returns n x 32 bytes. Raises ShapeError unless 0 <= start <= stop <= stride and records is whole.
         """
-        return self.run(_hashing(records, start, stop, key, stride))
+        return self.run(hashing(records, start, stop, key, stride))
 
     def submit_hash_records(
         self,
@@ -121,7 +117,7 @@ class WorkerPool:
         stride: int | None = None,
     ) -> Ticket:
         """Start `hash_records`."""
-        return self.submit(_hashing(records, start, stop, key, stride))
+        return self.submit(hashing(records, start, stop, key, stride))
 
     async def hash_records_async(
         self,
@@ -133,7 +129,7 @@ class WorkerPool:
         stride: int | None = None,
     ) -> bytes:
         """Await `hash_records`."""
-        return await self.run_async(_hashing(records, start, stop, key, stride))
+        return await self.run_async(hashing(records, start, stop, key, stride))
 
     # Any job.
 
@@ -388,35 +384,3 @@ def _failure(status: int) -> Exception:
     if status == native.ERR_CLOSED:
         return Closed("the pool was closed before the job ran")
     return CherrydagError(f"the job failed with status {status}")
-
-
-def _size(source: BytesLike) -> int:
-    return source.nbytes if isinstance(source, np.ndarray) else memoryview(source).nbytes
-
-
-def _rows(source: BytesLike, name: str, width: int) -> int:
-    size = _size(source)
-    if size % width:
-        raise ShapeError(f"{name}: {size} bytes are not a whole number of {width}-byte rows")
-    return size // width
-
-
-def _verification(
-    public_keys: BytesLike, digests: BytesLike, signatures: BytesLike, independent: bool
-) -> Job:
-    n = _rows(signatures, "signatures", 64)
-    for name, source in (("public_keys", public_keys), ("digests", digests)):
-        count = _rows(source, name, 32)
-        if count != n:
-            raise ShapeError(f"{name}: {count} rows for {n} signatures")
-    return Job(verify_job, (public_keys, digests, signatures), (n, INDEPENDENT if independent else 0), n)
-
-
-def _hashing(records: BytesLike, start: int, stop: int, key: BytesLike | None, stride: int | None) -> Job:
-    width = record_bytes(records, stride)
-    if not 0 <= start <= stop <= width:
-        raise ShapeError(f"need 0 <= start <= stop <= stride, got {start}, {stop} and {width}")
-    if key is not None and _size(key) != 32:
-        raise ShapeError(f"key: expected 32 bytes, got {_size(key)}")
-    n = _rows(records, "records", width)
-    return Job(hash_records_job, (records, key), (n, width, start, stop), 32 * n)

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from cherrydag import crypto
-from cherrydag.sim.world import Outcome
+from cherrydag.sim.outcome import Outcome
 
 
 @dataclass(slots=True)

@@ -5,8 +5,8 @@ from dataclasses import replace
 from typing import Final
 
 from cherrydag.errors import ConfigError
+from cherrydag.sim.outcome import Outcome
 from cherrydag.sim.scenario import Scenario
-from cherrydag.sim.world import Outcome
 
 RunWorld = Callable[[Scenario], Outcome]
 

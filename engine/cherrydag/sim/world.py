@@ -6,7 +6,6 @@ in which they were made.
 
 import heapq
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from struct import Struct
@@ -35,6 +34,7 @@ from cherrydag.sim.faults import Plan, draw_plan
 from cherrydag.sim.host import Host
 from cherrydag.sim.keys import Verifier, mock_key
 from cherrydag.sim.network import Network
+from cherrydag.sim.outcome import Outcome
 from cherrydag.sim.scenario import Scenario
 from cherrydag.sim.violation import Violation, ViolationError
 from cherrydag.storage.memory import MemoryStore
@@ -112,28 +112,6 @@ class EventLog:
     def _fold(self) -> None:
         self._digest = crypto.hash_bytes(self._digest + self._bytes)
         self._bytes.clear()
-
-
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """What came of a world. violation: the first invariant that broke, if one did.
-
-    rounds: that every honest node has reached. commits: of the longest honest chain. latencies_us: of honest
-    validators' vertices, from creation to execution at their author. gaps_us: between one node's commits.
-    faults: how many of each the world has suffered.
-    """
-
-    scenario: Scenario
-    violation: Violation | None
-    rounds: int
-    commits: int
-    latencies_us: tuple[int, ...]
-    gaps_us: tuple[int, ...]
-    deliveries: int
-    events: int
-    virtual_us: int
-    faults: dict[str, int]
-    event_hash: str
 
 
 class World:

@@ -17,7 +17,7 @@ from struct import Struct
 from typing import BinaryIO, Final, NamedTuple, Self
 
 from cherrydag import crypto
-from cherrydag.errors import ShapeError, StorageError
+from cherrydag.errors import NoRoom, ShapeError, StorageError, write_error
 from cherrydag.storage.directory import sync_folder
 
 VERSION: Final = 1
@@ -58,8 +58,8 @@ class ChunkWriter:
 
     header: bytes for the reader, at most HEADER_BYTES_MAX. Whoever owns the folder lets one writer at a time
     have a name; what an earlier one left unfinished is overwritten. Hashing and writing let go of the GIL.
-    Leaving the context abandons what is not finished. Raises StorageError where the system refuses to write,
-    and from then on.
+    Leaving the context abandons what is not finished. Raises NoRoom where the disk is full: the same call may
+    be made again; StorageError where the system refuses to write for another cause, and from then on.
     """
 
     __slots__ = (
@@ -87,10 +87,14 @@ class ChunkWriter:
             flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC
             self._descriptor = os.open(self._unfinished, flags, 0o600)
         except OSError as error:
-            raise StorageError(f"{self._unfinished}: {error.strerror}") from error
+            raise write_error(error.errno, f"{self._unfinished}: {error.strerror}") from error
         self._is_left = True
         head = _HEAD.pack(_MAGIC, VERSION, len(header), self._identity) + header
-        self._put(head, _seal(self._identity, _HEAD_POSITION, _FOOTER, head))
+        try:
+            self._put(head, _seal(self._identity, _HEAD_POSITION, _FOOTER, head))
+        except StorageError:
+            self.abandon()
+            raise
 
     def write(self, kind: int, payload: bytes) -> None:
         """Append a chunk. ShapeError unless the kind is 1 to 255 and the payload CHUNK_BYTES_MAX at most."""
@@ -138,17 +142,23 @@ class ChunkWriter:
         if self._descriptor < 0:
             raise StorageError(f"{self._path}: its writing has ended")
         left = [memoryview(part) for part in parts if part]
+        end = self.bytes_written
         try:
             while left:
                 written = os.writev(self._descriptor, left)
-                self.bytes_written += written
+                end += written
                 while left and written >= len(left[0]):
                     written -= len(left.pop(0))
                 if left:
                     left[0] = left[0][written:]
         except OSError as error:
-            self._close()
-            raise StorageError(f"{self._unfinished}: {error.strerror}") from error
+            refused = write_error(error.errno, f"{self._unfinished}: {error.strerror}")
+            if isinstance(refused, NoRoom):
+                os.lseek(self._descriptor, self.bytes_written, os.SEEK_SET)
+            else:
+                self._close()
+            raise refused from error
+        self.bytes_written = end
 
     def _close(self) -> None:
         descriptor, self._descriptor = self._descriptor, -1

@@ -92,6 +92,15 @@ class LogView:
         stored = dict(zip(wanted, self._reader.vertices.vertices(wanted), strict=True))
         return [stored[ref] if ref in stored else queued(ref) for ref in refs]
 
+    def named(self, prefix: bytes) -> list[Vertex]:
+        """The vertices whose digests begin with these PREFIX_BYTES, in the order in which they were written;
+        more than one is a forgery."""
+        found = {vertex.ref: vertex for vertex in self._reader.vertices.named(prefix)}
+        found |= {
+            v.ref: v for v in self._queue.vertices() if v.digest.startswith(prefix) and v.ref not in found
+        }
+        return list(found.values())
+
     def vertices_above(self, round_: Round) -> Sequence[Vertex]:
         """Vertices with a higher round (or anchor round) in the order they were written: parents first."""
         seqs = [seq for seq in self._reader.vertices.seqs_above(round_) if seq < self._durable_seq]

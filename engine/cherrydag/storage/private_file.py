@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
-from cherrydag.errors import ConfigError, StorageError
+from cherrydag.errors import ConfigError, StorageError, write_error
 from cherrydag.storage.directory import make_folder, sync_folder
 
 FILE_MODE: Final = 0o600
@@ -95,4 +95,4 @@ def write_private(path: Path, data: bytes) -> None:
         unfinished.rename(path)
         sync_folder(path.parent)
     except OSError as error:
-        raise StorageError(f"{path} cannot be written: {error.strerror}") from error
+        raise write_error(error.errno, f"{path} cannot be written: {error.strerror}") from error

@@ -12,7 +12,7 @@ from typing import Final
 
 from cherrydag import crypto
 from cherrydag._native import runs as native
-from cherrydag.errors import ConfigError, ShapeError, StorageError
+from cherrydag.errors import ConfigError, NoRoom, ShapeError, StorageError, write_error
 from cherrydag.storage.directory import make_folder, sync_folder
 
 _CONTEXT: Final = "cherrydag 2026-11-22 run page v1"
@@ -69,7 +69,7 @@ class RunFolder:
             return self.open(name)
         except OSError as error:
             self._delete(unfinished.name)
-            raise StorageError(f"{unfinished}: {error.strerror}") from error
+            raise write_error(error.errno, f"{unfinished}: {error.strerror}") from error
         except BaseException:
             self._delete(unfinished.name)
             raise
@@ -112,7 +112,7 @@ class _State(Enum):
 
 
 class Job:
-    """Writes one run. `run` may be called in any thread, and once; all else is the index's.
+    """Writes one run. `run` may be called in any thread until it has succeeded; all else is the index's.
 
     name: of the file. is_merge: whether it is made of other files, and not of what is in memory.
     """
@@ -132,8 +132,8 @@ class Job:
     def run(self) -> None:
         """Write the file; it is durable on return. Lets go of the GIL.
 
-        StorageError if it cannot be written, or if what it is made of is damaged; the file is then gone.
-        ShapeError if the job has run before or has been given back.
+        NoRoom if the disk is full: it may run again. StorageError if it cannot be written, or if what it is
+        made of is damaged. In both cases the file is gone. ShapeError if the job has ended or was given back.
         """
         sources = self._sources
         if self._state is not _State.WAITING or sources is None:
@@ -141,14 +141,21 @@ class Job:
         self._state = _State.RUNNING
         try:
             self._result = self._files.write(self.name, sources)
-        finally:
-            self._sources = None
-            self._state = _State.ENDED
+        except NoRoom:
+            self._state = _State.WAITING
+            raise
+        except BaseException:
+            self._end()
+            raise
+        self._end()
 
     def finish(self) -> native.Run | None:
         """The run, if there is one; the job cannot be run any more. ShapeError while it is running."""
         if self._state is _State.RUNNING:
             raise ShapeError(f"job: {self.name} is still running")
-        self._state = _State.ENDED
-        self._sources = None
+        self._end()
         return self._result
+
+    def _end(self) -> None:
+        self._sources = None
+        self._state = _State.ENDED

@@ -194,10 +194,22 @@ class RunIndex:
 
         Several jobs may be under way at once. Each must be given back to `adopt`, in any order.
         """
+        return self.flush() or self.merge()
+
+    def flush(self) -> Job | None:
+        """As `job`, of what is in memory."""
         self._check_open()
-        is_crowded = sum(part.is_file for part in self._parts) > self.options.runs_max
-        found = self._unwritten(_PLACE_MAX if is_crowded else self.options.flush_entries)
-        return self._claim(found or self._mergeable(is_crowded))
+        return self._claim(self._unwritten(_PLACE_MAX if self._is_crowded else self.options.flush_entries))
+
+    def merge(self) -> Job | None:
+        """As `job`, of files."""
+        self._check_open()
+        return self._claim(self._mergeable(self._is_crowded))
+
+    @property
+    def can_seal(self) -> bool:
+        """Whether there is room for one more run."""
+        return self._files_held < UNMERGED_MAX
 
     def seal(self) -> Job | None:
         """A job that writes what is in memory, however little; None if other jobs have all of it, or there is
@@ -206,7 +218,7 @@ class RunIndex:
         Raises Overloaded if there are UNMERGED_MAX runs: adopt some merges first.
         """
         self._check_open()
-        if sum(part.is_file for part in self._parts) >= UNMERGED_MAX:
+        if not self.can_seal:
             raise Overloaded(f"index {self._files.name}: {UNMERGED_MAX} runs wait to be merged")
         return self._claim(self._unwritten(1))
 
@@ -283,6 +295,14 @@ class RunIndex:
             raise Closed(f"the index {self._files.name} is closed")
 
     # Pieces and slices
+
+    @property
+    def _files_held(self) -> int:
+        return sum(part.is_file for part in self._parts)
+
+    @property
+    def _is_crowded(self) -> bool:
+        return self._files_held > self.options.runs_max
 
     def _append(self, piece: native.Piece) -> None:
         """Put a piece at the end, joined with those before it that it has caught up with."""

@@ -57,8 +57,9 @@ def joined_pieces(sizes: Sequence[int], size: int, entries_max: int) -> int:
     """How many of the pieces before a new one, newest first, are joined with it.
 
     A piece's level is the logarithm of its size. The new one takes in those of lower levels before it, and
-    sixteen of one level become one of the next, up to entries_max. So levels fall from old to new, there are
-    fewer than sixteen pieces of a level, and an entry is sorted anew at most twice a level.
+    sixteen of one level become one of the next, or as many as are entries_max together, which is the top
+    level. So levels fall from old to new, there are fewer than sixteen pieces of a level below the top, an
+    entry is sorted anew at most twice a level, and no join costs its caller much more than entries_max.
     """
     top = _level(entries_max, _FANOUT_BITS) + 1
 
@@ -73,7 +74,7 @@ def joined_pieces(sizes: Sequence[int], size: int, entries_max: int) -> int:
         alike = reach
         while level < top and alike < len(sizes) and level_of(sizes[alike]) == level:
             alike += 1
-        if alike - reach + 1 >= 1 << _FANOUT_BITS:
+        if alike - reach + 1 >= 1 << _FANOUT_BITS or size + sum(sizes[taken:alike]) >= entries_max:
             reach = alike
         size += sum(sizes[taken:reach])
         is_done = reach == taken

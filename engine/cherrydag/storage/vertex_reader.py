@@ -61,6 +61,15 @@ class VertexReader:
             found.append(None if seq is None else by_seq[seq])
         return found
 
+    def named(self, prefix: bytes) -> list[Vertex]:
+        """The vertices whose digests begin with these PREFIX_BYTES, in the order they were written."""
+        entries = self._native.prefixes(Table.VERTEX_DIGEST, prefix, PREFIX_BYTES)
+        seqs = []
+        for entry in entries:
+            sound(Table.VERTEX_DIGEST, entry)
+            seqs.append(DIGEST_KEY.unpack(entry[1])[-1])
+        return [vertex for _, vertex in self.read(sorted(seqs)) if vertex.digest.startswith(prefix)]
+
     def candidates(self, refs: Sequence[AnyRef]) -> list[dict[int, int]]:
         """For each reference the vertices that may be its, by sequence number, and in how many of the indexes
         by digest they are. More than one is a forged digest prefix."""

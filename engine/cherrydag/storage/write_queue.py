@@ -13,7 +13,7 @@ from typing import Final, NamedTuple
 from cherrydag._native import store as native
 from cherrydag.commit import Commit
 from cherrydag.consensus.effects import SwapRecord, Ticket
-from cherrydag.errors import StorageError
+from cherrydag.errors import write_error
 from cherrydag.refs import AnyRef
 from cherrydag.storage.outcome import Places
 from cherrydag.storage.schema import Put, pack_batch
@@ -128,13 +128,14 @@ class WriteQueue:
         self._native.resume(map_bytes_max)
 
     def check_writable(self) -> None:
-        """StorageError, with the cause, if a write has failed."""
+        """NoRoom or another StorageError, with the cause, if a write has failed."""
         failure = self.failure
         if failure is not None:
             advice = _ADVICE.get(failure.code, "check the disk, then open the store anew")
-            raise StorageError(
+            raise write_error(
+                failure.code,
                 f"{self._folder} is read-only: {failure.what} could not be written: {failure.words} "
-                f"({failure.code}); {advice}"
+                f"({failure.code}); {advice}",
             )
 
     def _drop(self, batch: Batch) -> None:
