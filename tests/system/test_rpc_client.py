@@ -340,7 +340,7 @@ LIES = [
     ("account_proof", _set("certificate", "signatures", []), "certificate_stake"),
     ("account_proof", _set("certificate", "signatures", lambda one: one * 2), "certificate_order"),
     ("account_proof", _set("certificate", "chain", _flip), "certificate_chain"),
-    ("account_proof", _set("state_proof", lambda text: text[:-2] + "01"), "state_proof_root"),
+    ("account_proof", _set("state_proof", lambda text: text[:-2] + _flip(text[-2:])), "state_proof_root"),
     ("account_proof", _set("state_proof", "00"), "state_proof_truncated"),
     ("account_proof", _set("state_proof", "zz"), "answer"),
     ("account_proof", _set("certificate", 5), "answer"),
