@@ -1,5 +1,6 @@
 """A solo ledger with its API on a free port, and raw requests to it."""
 
+import asyncio
 import json
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
@@ -51,8 +52,11 @@ class Api:
             return response.status, json.loads(await response.read())
 
     async def call(self, method: str, *positional: Any, **named: Any) -> Any:
-        """The result of a method; its error object raises."""
+        """The result of a method; its error object raises. On a busy machine the node says to come again."""
         answer = await self.answer(method, *positional, **named)
+        while answer.get("error", {}).get("data", {}).get("code") == "lag":
+            await asyncio.sleep(answer["error"]["data"]["retry_after_ms"] / 1000)
+            answer = await self.answer(method, *positional, **named)
         assert "error" not in answer, answer["error"]
         return answer["result"]
 

@@ -131,6 +131,9 @@ class AsyncLedger(Payer[Submission]):
         lookups = self._running.lookups
         return lookups.next_nonce(address), lookups.line(address).nonce_base + NONCE_WINDOW
 
+    async def _phase(self, transaction_id: Digest) -> Phase | None:
+        return self.phase(transaction_id)
+
     async def _next_commit(self) -> None:
         await self._running.service.progress()
 

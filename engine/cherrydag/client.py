@@ -25,7 +25,7 @@ from cherrydag.genesis import Genesis, decode_genesis
 from cherrydag.inclusion import InclusionProof, verify_inclusion
 from cherrydag.params import FEE_MIN
 from cherrydag.payload import body_offsets
-from cherrydag.primitives import Address, Amount, PublicKey
+from cherrydag.primitives import Address, Amount, Digest, PublicKey
 from cherrydag.rpc import readings
 from cherrydag.rpc.dag_readings import DagUpdate, ValidatorView, VertexView, validators_of, vertex_of
 from cherrydag.rpc.link import Link, RemoteCommit
@@ -130,6 +130,9 @@ class AsyncClient(Payer[RemoteSubmission]):
 
     async def _nonce_window(self, address: Address) -> tuple[int, int]:
         return readings.nonce_window_of(await self._link.call("account", address=self._text(address)))
+
+    async def _phase(self, transaction_id: Digest) -> Phase | None:
+        return await self.phase(transaction_id)
 
     async def _next_commit(self) -> None:
         await asyncio.sleep(_WINDOW_PAUSE_S)

@@ -221,6 +221,11 @@ class Mempool:
         """
         self._pool.settle(ids, tags_out)
 
+    def forget(self, ids: Bytes) -> None:
+        """Remember these, n x 32 bytes, no more if they are settled: they came to nothing, and may be added
+        again."""
+        self._pool.forget(ids)
+
     def status(self, ids: Bytes) -> Octets:
         """What is known of these, n x 32 bytes: n bytes, a Presence each."""
         return self._pool.status(ids)

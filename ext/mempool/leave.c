@@ -159,6 +159,17 @@ void cd_mempool_settle(cd_mempool *pool, const uint8_t *ids, size_t n, uint64_t 
     }
 }
 
+/* The place in the ring stays, with the opposite of an id, which is nobody's. */
+void cd_mempool_forget(cd_mempool *pool, const uint8_t *ids, size_t n) {
+    for (size_t i = 0; i < n; i++) {
+        const uint8_t *id = ids + i * 32;
+        const uint32_t at = cd_find_id(pool, cd_hash32(pool, id), id);
+        if (at == CD_NONE || !(at & CD_RECENT)) continue;
+        uint8_t *known = pool->recent + (size_t)(at & ~CD_RECENT) * 32;
+        for (int k = 0; k < 32; k++) known[k] = (uint8_t)~known[k];
+    }
+}
+
 void cd_mempool_status(const cd_mempool *pool, const uint8_t *ids, size_t n, uint8_t *presences) {
     uint32_t hashes[CD_WINDOW];
     for (size_t i = 0; i < n; i++) {

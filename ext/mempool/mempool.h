@@ -135,6 +135,9 @@ void cd_mempool_copy(const cd_mempool *pool, const uint32_t *slots, size_t n, ui
  * tags, unless NULL: n words, of each the tag of what was held, or 0. */
 void cd_mempool_settle(cd_mempool *pool, const uint8_t *ids, size_t n, uint64_t *tags);
 
+/* These came to nothing: settled ids among them are remembered no more, so that they may be added again. */
+void cd_mempool_forget(cd_mempool *pool, const uint8_t *ids, size_t n);
+
 /* What is known of each: n cd_mempool_presence. */
 void cd_mempool_status(const cd_mempool *pool, const uint8_t *ids, size_t n, uint8_t *presences);
 

@@ -54,6 +54,7 @@ cdef extern from "mempool/mempool.h" nogil:
     void cd_mempool_copy(const cd_mempool *pool, const uint32_t *slots, size_t n, uint8_t *records,
                          uint8_t *ids, uint8_t *bodies)
     void cd_mempool_settle(cd_mempool *pool, const uint8_t *ids, size_t n, uint64_t *tags)
+    void cd_mempool_forget(cd_mempool *pool, const uint8_t *ids, size_t n)
     void cd_mempool_status(const cd_mempool *pool, const uint8_t *ids, size_t n, uint8_t *presences)
     void cd_mempool_drain(cd_mempool *pool, uint64_t *tags, uint8_t *reasons)
     void cd_mempool_put_back(cd_mempool *pool, const uint8_t *ids, size_t n, size_t *count)
@@ -178,6 +179,15 @@ cdef class Pool:
         self.busy = True
         with nogil:
             cd_mempool_settle(self.pool, names.data(), n, out)
+        self.busy = False
+
+    def forget(self, object ids):
+        cdef Buffer names = acquire(ids, "ids")
+        cdef size_t n = rows(names, "ids", 32)
+        self.enter()
+        self.busy = True
+        with nogil:
+            cd_mempool_forget(self.pool, names.data(), n)
         self.busy = False
 
     def status(self, object ids):

@@ -73,6 +73,8 @@ def test_long_runs_agree_with_the_reference(fees: str, crowd: int) -> None:
         settled_tags = np.zeros(len(settled), np.uint64)
         pool.settle(b"".join(settled), settled_tags)
         assert settled_tags.tolist() == expected.settle(settled)
+        pool.forget(b"".join(settled[:3] + taken[:1]))
+        expected.forget_settled(settled[:3] + taken[:1])
         assert pool.put_back(b"".join(lost)) == expected.put_back(lost) == len(lost)
         if step % 7 == 0:
             assert pool.expire(now_s, 50) == expected.expire(now_s, 50)

@@ -238,6 +238,9 @@ class ReferenceMempool:
             self.recent = ([*self.recent, id_])[-self.recent_max :] if self.recent_max else []
         return tags
 
+    def forget_settled(self, ids: list[bytes]) -> None:
+        self.recent = [b"" if id_ in ids else id_ for id_ in self.recent]
+
     def status(self, id_: bytes) -> int:
         if id_ in self.known:
             return TAKEN if self.known[id_].is_taken else WAITING

@@ -11,6 +11,7 @@ import pytest
 from cherrydag.address import Network, address_of, encode_address
 from cherrydag.errors import Closed, ConfigError, Overloaded, Rejected, StorageError
 from cherrydag.execution.accounts import Status
+from cherrydag.execution.multisig import PolicyKind, encode_policy
 from cherrydag.inclusion import verify_inclusion
 from cherrydag.ledger import AsyncLedger, Ledger
 from cherrydag.mempool import MempoolLimits
@@ -53,6 +54,27 @@ def signed(
 def ledger(tmp_path):
     with opened(tmp_path / "shop") as ledger:
         yield ledger
+
+
+def test_what_was_executed_without_a_trace_does_not_hold_up_its_account(ledger):
+    """Its nonces stay unused, and there are more of them than the account's window has."""
+    ledger.transfer(ledger.treasury, ALICE, 10**6).wait()
+    policy = encode_policy(1, (address_of(BOB.public_key),))
+    assert ledger.operate(ALICE, PolicyKind.CREATE, policy).wait().statuses[0] == Status.APPLIED
+    sent = [ledger.transfer(ALICE, BOB, 1) for _ in range(130)]
+    assert {one.wait().statuses[0] for one in sent} == {Status.POLICY}
+
+
+def test_what_could_not_pay_its_fee_has_an_effect_when_it_is_handed_in_again_with_coins(ledger):
+    ledger.transfer(ledger.treasury, ALICE, 4).wait()
+    records = signed(ledger, [ALICE], address_of(BOB.public_key), 5)
+    poor = ledger.submit(records).wait().statuses.tolist()
+    assert poor == [Status.APPLIED] * 2 + [Status.FEE_UNPAYABLE] * 3
+    ledger.transfer(ledger.treasury, ALICE, 10**6).wait()
+    again = ledger.submit(records)
+    assert again.wait().statuses.tolist() == [Status.APPLIED] * 5
+    assert ledger.balance(BOB) == 5
+    assert [ledger.receipt(again.id(row)).status for row in range(5)] == [Status.APPLIED] * 5
 
 
 def test_a_transfer_is_final_and_survives_the_close(tmp_path):

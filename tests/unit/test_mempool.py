@@ -165,6 +165,11 @@ class AgainstReference(RuleBasedStateMachine):
         self.pool.settle(b"".join(self.some(picks)))
         self.expected.settle(self.some(picks))
 
+    @rule(picks=st.lists(st.integers(0, 15), max_size=6))
+    def forget(self, picks: list[int]) -> None:
+        self.pool.forget(b"".join(self.some(picks)))
+        self.expected.forget_settled(self.some(picks))
+
     @rule()
     def drain_dropped(self) -> None:
         tags, reasons = self.pool.drain_dropped()
@@ -498,6 +503,22 @@ def test_an_id_is_unknown_then_waits_is_taken_settled_and_forgotten() -> None:
     assert presence() == Presence.SETTLED
     pool.mempool.settle(bytes(32))
     assert presence() == Presence.UNKNOWN
+
+
+def test_what_came_to_nothing_may_be_added_again() -> None:
+    pool = Pool(recent_max=2)
+    one = record(A, 0)
+    pool.add(one)
+    pool.mempool.forget(id_of(one))  # it waits
+    assert pool.add(one) == [AddStatus.DUPLICATE]
+    for _ in range(5):
+        pool.settle(one)
+        assert pool.add(one) == [AddStatus.DUPLICATE]
+        pool.mempool.forget(id_of(one) + id_of(record(B, 0)))
+        assert pool.mempool.status(id_of(one))[0] == Presence.UNKNOWN
+        assert pool.add(one) == [AddStatus.ADDED]
+    with pytest.raises(ShapeError, match="ids"):
+        pool.mempool.forget(bytes(31))
 
 
 def test_outcomes_are_counted() -> None:

@@ -82,6 +82,11 @@ class Status(IntEnum):
         """Whether the nonce was used and the fee paid."""
         return Status.APPLIED <= self <= Status.OVERFLOW
 
+    @property
+    def may_pass(self) -> bool:
+        """Whether the same transaction may have an effect later: what refused it is the account's state."""
+        return self in (Status.POLICY, Status.NONCE_FAR, Status.FEE_UNPAYABLE)
+
 
 class AccountFlag(IntFlag):
     """Flags of an account. All other bits are free for modules."""

@@ -15,7 +15,9 @@ import numpy as np
 
 from cherrydag.chain import Chain
 from cherrydag.consensus.effects import SubDag
+from cherrydag.crypto import DIGEST_BYTES
 from cherrydag.errors import NoRoom, Overloaded, StorageError, invariant
+from cherrydag.execution.accounts import Status
 from cherrydag.execution.bonds import Bonds
 from cherrydag.execution.executor import CommitResult, Executor
 from cherrydag.execution.receipts import encode_receipts
@@ -23,12 +25,16 @@ from cherrydag.payload import payload_ids
 from cherrydag.primitives import Digest, PublicKey
 from cherrydag.runtime.checkpointing import Checkpointing
 from cherrydag.runtime.index_keeper import IndexKeeper
+from cherrydag.runtime.slices import Mask
 from cherrydag.storage.lmdb import LmdbStore
 from cherrydag.transaction import Octets, Words
 from cherrydag.vertex import Vertex
 
 REPLAY_COMMITS: Final = 16
 """Commits that a replay reads from the log at a time."""
+
+
+_MAY_PASS: Final = np.isin(np.arange(256), [status for status in Status if status.may_pass])
 
 
 class Executed(NamedTuple):
@@ -52,9 +58,20 @@ class Executed(NamedTuple):
         return np.concatenate([*self.result.statuses, np.zeros(0, np.uint8)])
 
     @property
+    def passing_ids(self) -> bytes:
+        """Of transactions that had no effect, but may have one if they are committed again."""
+        vertices = zip(self.ids, self.result.statuses, strict=True)
+        passing = ((ids, _MAY_PASS[statuses]) for ids, statuses in vertices)
+        return b"".join(_rows(ids, mask) for ids, mask in passing if mask.any())
+
+    @property
     def places(self) -> Words:
         """Of all transactions, in the commit's order."""
         return places_of(self.result.index, sum(map(len, self.result.statuses)))
+
+
+def _rows(ids: bytes, mask: Mask) -> bytes:
+    return np.frombuffer(ids, np.uint8).reshape(-1, DIGEST_BYTES)[mask].tobytes()
 
 
 class _Unwritten(NamedTuple):

@@ -1,6 +1,5 @@
 """A transaction of one's own, wherever the ledger is: whose account, which nonce, and the signature."""
 
-import time
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
 from heapq import heappop, heappush
@@ -15,18 +14,15 @@ from cherrydag.execution.body import ZERO_ADDRESS
 from cherrydag.mempool import AddStatus
 from cherrydag.params import ADDRESS_BYTES, VALID_FOREVER
 from cherrydag.payload import body_offsets
-from cherrydag.primitives import Address
+from cherrydag.primitives import Address, Digest
 from cherrydag.runtime.submissions import Phase, SubmittedRows, describe
 from cherrydag.signing import KeyPair, sign_records
-from cherrydag.transaction import Bytes, Kind, Records, build_transfers
+from cherrydag.transaction import Bytes, Kind, Records, build_transfers, transaction_ids
 
 _Handed = TypeVar("_Handed", bound=SubmittedRows)
 
 Owner: TypeAlias = Address | str | KeyPair
 """An account: its 20 bytes, its text, or its key."""
-
-_EXPIRED_S: Final = 30
-"""So long after its valid_until by our clock, a transaction is taken to be expired by the main chain's."""
 
 _NONCE_IS_TAKEN: Final = describe(AddStatus.NONCE)[0]
 
@@ -44,12 +40,11 @@ def address_of_owner(owner: Owner, network: Network) -> Address:
 
 @dataclass(slots=True)
 class _Given:
-    """Nonces of one account. returned: a heap. doubtful: each with the second after which it is taken to be
-    free."""
+    """Nonces of one account. returned: a heap. holders: ids of the transactions that were handed in."""
 
     next: int = 0
     returned: list[int] = field(default_factory=list)
-    doubtful: dict[int, int] = field(default_factory=dict)
+    holders: dict[int, Digest] = field(default_factory=dict)
 
 
 class Nonces:
@@ -64,26 +59,22 @@ class Nonces:
     def __init__(self) -> None:
         self._accounts: dict[Address, _Given] = {}
 
-    def take(self, address: Address, unused: int, limit: int, now_s: int) -> int | None:
-        """The lowest that is neither used nor given out; if the limit allows none, the lowest unused one if
-        that is in doubt; else None.
+    def take(self, address: Address, unused: int, limit: int) -> int | None:
+        """The lowest that is neither used nor given out; None if the limit allows none.
 
         unused: the lowest that the account has not used.
         """
         given = self._of(address)
-        given.doubtful = {nonce: free_s for nonce, free_s in given.doubtful.items() if nonce >= unused}
+        given.holders = {nonce: holder for nonce, holder in given.holders.items() if nonce >= unused}
         while given.returned and given.returned[0] < unused:
             heappop(given.returned)
         if given.returned and given.returned[0] < limit:
             return heappop(given.returned)
         fresh = max(unused, given.next)
-        if fresh < limit:
-            given.next = fresh + 1
-            return fresh
-        if given.doubtful.get(unused, now_s) >= now_s:  # those above it may have been used
+        if fresh >= limit:
             return None
-        del given.doubtful[unused]
-        return unused
+        given.next = fresh + 1
+        return fresh
 
     def refused(self, address: Address, nonce: int, error: Rejected | Overloaded) -> None:
         """Its transaction was not taken: it is given out again, unless another transaction has it. One that
@@ -91,11 +82,20 @@ class Nonces:
         if isinstance(error, Overloaded) or error.code != _NONCE_IS_TAKEN:
             heappush(self._of(address).returned, nonce)
 
-    def doubt(self, address: Address, nonce: int, free_s: int = -1) -> None:
-        """Whether its transaction has an effect is not known, and will not be after this second: then it is
-        given out again once there is no other, since then it is likely what holds up the account's window. At
-        most one of the two has an effect."""
-        self._of(address).doubtful[nonce] = free_s
+    def handed_in(self, address: Address, nonce: int, transaction_id: Digest) -> None:
+        """A transaction has it, or has it perhaps."""
+        self._of(address).holders[nonce] = transaction_id
+
+    def holder(self, address: Address, nonce: int) -> Digest | None:
+        """The transaction that has it; None if it was not given out here, or is not handed in yet."""
+        return self._of(address).holders.get(nonce)
+
+    def free(self, address: Address, nonce: int, holder: Digest) -> None:
+        """Its transaction has come to nothing: it is given out again, unless it has been meanwhile."""
+        given = self._of(address)
+        if given.holders.get(nonce) == holder:
+            del given.holders[nonce]
+            heappush(given.returned, nonce)
 
     def _of(self, address: Address) -> _Given:
         given = self._accounts.pop(address, None) or _Given()
@@ -132,6 +132,10 @@ class Payer(ABC, Generic[_Handed]):
         """The lowest nonce that the account has not used, and the first one that it may not use yet."""
 
     @abstractmethod
+    async def _phase(self, transaction_id: Digest) -> Phase | None:
+        """How far a transaction has come; None if it is not known."""
+
+    @abstractmethod
     async def _next_commit(self) -> None:
         """Wait until the account may have changed."""
 
@@ -149,7 +153,7 @@ class Payer(ABC, Generic[_Handed]):
         """Sign and hand in one transfer. Raises Rejected, with the cause, if it is not accepted.
 
         fee: None for the least, of this ledger's chain or, in a client, of any. nonce: None takes the lowest
-        one that is neither used nor given out here; there is a wait if all 64 that may be under way are.
+        one that is neither used nor given out here; there is a wait while all 64 that may be under way are.
         """
         return await self.operate(
             key,
@@ -203,16 +207,22 @@ class Payer(ABC, Generic[_Handed]):
             raise
         except BaseException:  # the connection broke, or the wait for an answer was given up
             if nonce is None:
-                self._nonces.doubt(sender, taken)
+                ids = transaction_ids(record, terms.transaction_key, body, offsets)
+                self._nonces.handed_in(sender, taken, Digest(ids))
             raise
-        if nonce is None and valid_until != VALID_FOREVER:
-            self._nonces.doubt(sender, taken, valid_until + _EXPIRED_S)
+        if nonce is None:
+            self._nonces.handed_in(sender, taken, submission.id())
         return submission
 
     async def _take_nonce(self, address: Address) -> int:
         """A nonce that nobody else gets; its window may have to come."""
         while True:
-            nonce = self._nonces.take(address, *await self._nonce_window(address), int(time.time()))
+            unused, limit = await self._nonce_window(address)
+            nonce = self._nonces.take(address, unused, limit)
             if nonce is not None:
                 return nonce
-            await self._next_commit()
+            holder = self._nonces.holder(address, unused)
+            if holder is None or await self._phase(holder) in (Phase.ACCEPTED, Phase.SEQUENCED):
+                await self._next_commit()
+            elif (await self._nonce_window(address))[0] == unused:  # asked later: what is final shows in it
+                self._nonces.free(address, unused, holder)

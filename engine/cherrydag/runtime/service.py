@@ -315,6 +315,7 @@ class Service:
             if again.size:
                 statuses, places = self._first_copies(ids, statuses, places, again.tolist())
             self.tracker.final(ids, tags, places, statuses)
+            self.mempool.forget(executed.passing_ids)
         self._source.on_committed(executed.sub_dag.vertices)
         self._observe()
         self.lookups.note(executed)
