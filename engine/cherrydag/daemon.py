@@ -39,6 +39,7 @@ from cherrydag.runtime.marks import (
     enter_safe_mode,
     is_safe_mode,
     leave_safe_mode,
+    pid_namespace,
     remove_run_info,
     write_run_info,
 )
@@ -234,7 +235,7 @@ class Daemon:
             listen = (self._options.api.listen[0], server.port)
             # The same port, should it open anew.
             self._options = replace(self._options, api=replace(self._options.api, listen=listen))
-        write_run_info(self._home.folder, RunInfo(os.getpid(), api, peers))
+        write_run_info(self._home.folder, RunInfo(os.getpid(), api, peers, pid_namespace()))
         listening = Listening(peers, api, "" if freeze is None else freeze.code)
         host = node.ledger.host
         self._log(

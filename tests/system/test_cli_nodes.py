@@ -119,9 +119,12 @@ def test_options_that_do_not_go_together(tmp_path: Path, words: tuple[str, ...],
 def test_a_folder_whose_node_runs_is_asked_through_its_api(shop: Path):
     mark = RunMark(shop, 1)
     assert "has no API, or is not up yet" in run("balance", shop, ADDRESS, code=Exit.IN_USE).stderr
-    write_run_info(shop, RunInfo(7, "http://127.0.0.1:9", ""))
+    write_run_info(shop, RunInfo(7, "http://127.0.0.1:9", "", 0))
     assert "http://127.0.0.1:9" in run("balance", shop, ADDRESS, code=Exit.UNREACHABLE).stderr
     assert "http://127.0.0.1:9" in run("watch", shop, code=Exit.UNREACHABLE).stderr
+    for words in (("backup", shop, shop.parent / "copy"), ("log-level", shop, "debug")):
+        assert "its node runs in another container" in run(*words, code=Exit.CONFIG).stderr
+    assert {path.name for path in shop.iterdir() if "request" in path.name} == set()
     mark.release()
     assert run("balance", shop, ADDRESS).stdout == "0 coin\n"
     for command in ("watch", "peers"):

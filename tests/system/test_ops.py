@@ -246,11 +246,19 @@ def test_the_container_runs_as_nobody_in_particular_and_says_how_it_is():
     last = steps[max(at for at, (step, _) in enumerate(steps) if step == "FROM") :]
     users = [words for step, words in last if step == "USER"]
     assert users and users[-1].split(":")[0] not in ("0", "root")
-    assert any(step == "HEALTHCHECK" and "/livez" in words for step, words in last)
+    made = " ".join(words for step, words in last if step == "RUN")
+    assert f"--gid {users[-1].split(':')[1]} " in made  # the group has its number, too
+    (health,) = [words for step, words in last if step == "HEALTHCHECK"]
+    assert "/livez" in health and "urllib" not in health  # which would ask a proxy
+    (entry,) = [words for step, words in last if step == "ENTRYPOINT"]
+    assert json.loads(entry)[0] == "tini"  # a process number 1 loses what it does not handle yet
     for step, words in last:
         if step in ("ENTRYPOINT", "CMD"):
             assert isinstance(json.loads(words), list)
     copied = [words for step, words in steps if step == "COPY" and "--from" not in words]
+    sent = (ROOT / ".dockerignore").read_text().splitlines()
+    assert sent[1] == "*"
     for words in copied:
         for source in words.split()[:-1]:
             assert (ROOT / source).exists(), source
+            assert f"!{source.removeprefix('./')}" in sent, source

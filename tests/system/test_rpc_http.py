@@ -202,7 +202,7 @@ async def test_connections_are_bounded(tmp_path, count, is_taken):
 
 async def test_a_path_that_there_is_none_of_is_an_error_of_the_same_form(tmp_path):
     async with api(tmp_path / "l") as node:
-        for path, status in (("/nothing", 404), ("/", 405), ("/submit", 405), ("/submissions/xyz", 404)):
+        for path, status in (("/nothing", 404), ("/", 406), ("/submit", 405), ("/submissions/xyz", 404)):
             got, answer = await node.get(path)
             assert (got, answer["error"]["data"]["code"]) == (status, f"http_{status}")
 
@@ -287,7 +287,7 @@ async def test_results_that_are_not_kept_are_asked_for_in_vain(tmp_path):
             records = node.transfers(node.ledger.treasury, TO, count, nonce)
             tokens.append((await post(node, records.tobytes()))[1]["X-Submission"])
         kept = [(await node.http.get(f"{node.url}/submissions/{token}")).status for token in tokens]
-        assert kept == [400, 400, 202, 202]
+        assert kept == [404, 404, 202, 202]
         records = node.transfers(node.ledger.treasury, TO, 2, 7)
         await post(node, records.tobytes())
         assert list(node.server.backend._held) != tokens[2:] and node.server.backend._held_rows <= 5
@@ -367,7 +367,7 @@ async def test_rows_of_a_commit_come_column_by_column(tmp_path):
         for count, status in ((9, 200), (10, 200), (11, 400), (0, 400)):
             async with node.http.get(f"{node.url}/commits/{index}/rows?count={count}") as response:
                 assert response.status == status
-        assert (await node.get("/commits/999/rows"))[0] == 400
+        assert (await node.get("/commits/999/rows"))[0] == 404
         assert (await node.get("/commits/0/rows"))[0] == 400
 
 

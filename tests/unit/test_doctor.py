@@ -22,7 +22,7 @@ from cherrydag.cli.program import cli
 from cherrydag.config import Config, Place
 from cherrydag.primitives import Stake, TimestampMs
 from cherrydag.runtime.home import SIGN_STATE, VALIDATOR, Home, create_network, create_solo
-from cherrydag.runtime.marks import RunInfo, enter_safe_mode
+from cherrydag.runtime.marks import RunInfo, enter_safe_mode, pid_namespace
 from cherrydag.signing import generate_keypair
 from cherrydag.watch import DISK_LOW_BYTES
 
@@ -327,7 +327,7 @@ def test_a_node_too_busy_for_its_figures_is_still_told(solo, monkeypatch):
     with ThreadingHTTPServer(("127.0.0.1", 0), Half) as server:
         server.figures_asked, server.is_over = threading.Event(), threading.Event()
         threading.Thread(target=server.serve_forever, daemon=True).start()
-        info = RunInfo(os.getpid(), f"http://127.0.0.1:{server.server_port}", "")
+        info = RunInfo(os.getpid(), f"http://127.0.0.1:{server.server_port}", "", pid_namespace())
         told, offset_ms = network.node(Found(solo, None, None, info))
         server.is_over.set()
         server.shutdown()

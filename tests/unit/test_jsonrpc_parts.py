@@ -1,10 +1,13 @@
 """The parts of the API that need no node: parameters, watches, names of hosts, binary batches."""
 
+import re
 import resource
 from base64 import b64encode
+from contextlib import suppress
 
 import numpy as np
 import pytest
+from aiohttp import web
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -58,7 +61,7 @@ def refusal(kind: Type, value: object) -> str:
         (ADDRESS, TEXT.upper(), bytes(range(20))),
         (OCTETS, "", b""),
         (OCTETS, "00ff", b"\0\xff"),
-        (OCTETS, "base64:" + b64encode(b"abcd").decode(), b"abcd"),
+        *[(OCTETS, "base64:" + b64encode(b"abcdef"[:n]).decode(), b"abcdef"[:n]) for n in range(7)],
         (digests(2), ["00" * 32, "11" * 32], [bytes(32), b"\x11" * 32]),
     ],
 )
@@ -95,6 +98,13 @@ def test_a_value_of_its_type_is_taken(kind, value, meant):
         (OCTETS, "0 0 ", "param_x"),
         (OCTETS, "base64:a", "param_x"),
         (OCTETS, "base64:ab\n=", "param_x"),
+        (OCTETS, "base64:AAAA=", "param_x"),
+        (OCTETS, "base64:AAAA==", "param_x"),
+        (OCTETS, "base64:AAA", "param_x"),
+        (OCTETS, "base64:AA=", "param_x"),
+        (OCTETS, "base64:=", "param_x"),
+        (OCTETS, "base64:AAAAAA==AAAA", "param_x"),
+        (OCTETS, "base64:AA-_", "param_x"),
         (ADDRESS, TEXT[:-1] + "q", "address_checksum"),
         (ADDRESS, encode_address(bytes(20), Network.MAIN), "address_network"),
         (ADDRESS, "", "address_separator"),
@@ -106,6 +116,39 @@ def test_a_value_of_its_type_is_taken(kind, value, meant):
 )
 def test_a_value_of_another_type_is_refused(kind, value, code):
     assert refusal(kind, value) == code
+
+
+NETWORKS = st.sampled_from(Network)
+ADDRESSES = st.builds(encode_address, st.binary(min_size=20, max_size=20), NETWORKS)
+
+
+@given(
+    st.one_of(
+        st.text("A=", max_size=12).map("base64:".__add__),
+        st.text("aB9+/=-\n", max_size=9).map("base64:".__add__),
+        st.text("0aF ", max_size=6),
+    )
+)
+def test_octets_are_taken_if_they_are_of_the_described_form(text):
+    is_described = re.search(str(OCTETS.schema["pattern"]), text) is not None and not text.endswith("\n")
+    is_taken = False
+    with suppress(RpcError):
+        bound(OCTETS, text)
+        is_taken = True
+    assert is_taken == is_described
+
+
+@given(ADDRESSES, st.booleans())
+def test_every_address_is_of_the_described_form(text, is_upper):
+    assert re.search(str(ADDRESS.schema["pattern"]), text.upper() if is_upper else text)
+
+
+@given(ADDRESSES, st.integers(0, 60), st.sampled_from("1biou0qzA "), NETWORKS)
+def test_what_is_not_of_an_address_s_form_is_not_taken(text, at, char, network):
+    for wrong in (text[:at] + char + text[at + 1 :], text[:at] + char + text[at:], text[:at], text.title()):
+        with suppress(RpcError):
+            bind([Param("x", ADDRESS, "")], {"x": wrong}, network)
+            assert re.search(str(ADDRESS.schema["pattern"]), wrong)
 
 
 DECLARED = [Param("a", integer(0, 9), ""), optional(Param("b", integer(0, 9), ""), 4)]
@@ -195,6 +238,22 @@ def test_the_name_of_a_host_is_told_from_its_port(host, name):
 def test_an_origin_is_a_scheme_and_a_name(origin):
     with pytest.raises(ConfigError, match="origins"):
         Guard("127.0.0.1", (), (origin,))
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        (None, "Origin"),
+        ("Accept-Encoding", "Accept-Encoding, Origin"),
+        ("Accept, Accept-Encoding", "Accept, Accept-Encoding, Origin"),
+        ("origin", "origin"),
+    ],
+)
+def test_an_origin_is_added_to_what_an_answer_depends_on(before, after):
+    response = web.Response(headers={} if before is None else {"Vary": before})
+    Guard.allow(response, "https://a.example")
+    Guard.allow(response, "https://a.example")
+    assert response.headers.getall("Vary") == [after]
 
 
 @pytest.mark.parametrize(("soft", "fit"), [(64, 1), (128, 1), (129, 1), (130, 2), (200, 72), (4096, 500)])

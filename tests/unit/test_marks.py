@@ -15,11 +15,13 @@ from cherrydag.runtime.marks import (
     CRASHES_MAX,
     RunInfo,
     RunMark,
+    check_namespace,
     clear_divergence,
     divergence_in,
     enter_safe_mode,
     is_safe_mode,
     leave_safe_mode,
+    pid_namespace,
     remove_run_info,
     running_node,
     write_divergence,
@@ -27,7 +29,7 @@ from cherrydag.runtime.marks import (
 )
 
 NOW_MS = 1_700_000_000_000
-INFO = RunInfo(os.getpid(), "http://127.0.0.1:1", "")
+INFO = RunInfo(os.getpid(), "http://127.0.0.1:1", "", pid_namespace())
 
 
 def crash(folder: Path, now_ms: int) -> None:
@@ -107,10 +109,17 @@ def test_a_torn_mark_counts_what_is_whole_and_stays_small(tmp_path: Path):
     assert len((tmp_path / "running").read_bytes().split()) == 17
 
 
+def test_the_number_of_a_process_means_nothing_in_another_container(tmp_path: Path):
+    check_namespace(tmp_path, INFO)
+    for namespace in (0, INFO.namespace + 1):
+        with pytest.raises(ConfigError, match="another container"):
+            check_namespace(tmp_path, INFO._replace(namespace=namespace))
+
+
 def test_one_process_runs_a_node_and_what_it_wrote_is_believed_while_it_lives(tmp_path: Path):
     assert running_node(tmp_path) is None
     mark = RunMark(tmp_path, NOW_MS)
-    assert running_node(tmp_path) == RunInfo(0, "", "")
+    assert running_node(tmp_path) == RunInfo(0, "", "", 0)
     with pytest.raises(InUse, match="another process runs its node"):
         RunMark(tmp_path, NOW_MS)
     write_run_info(tmp_path, INFO)
@@ -119,7 +128,7 @@ def test_one_process_runs_a_node_and_what_it_wrote_is_believed_while_it_lives(tm
         RunMark(tmp_path, NOW_MS)
     for text in ("", "[]", "{}", '{"pid": "x", "api": "", "peers": ""}'):
         (tmp_path / "run.json").write_text(text)
-        assert running_node(tmp_path) == RunInfo(0, "", "")
+        assert running_node(tmp_path) == RunInfo(0, "", "", 0)
     write_run_info(tmp_path, INFO)
     mark.release()
     assert running_node(tmp_path) is None

@@ -9,6 +9,7 @@ from cherrydag.mempool import AddStatus
 from cherrydag.rpc.description import Documents, documents
 from cherrydag.rpc.limits import RpcLimits
 from cherrydag.rpc.methods import table as methods_table
+from cherrydag.rpc.params import ADDRESS, OCTETS
 from cherrydag.rpc.socket_methods import socket_table
 from cherrydag.runtime.submissions import SIGNATURE_CODE, UNFUNDED_CODE, describe
 from cherrydag.transaction import RecordFault
@@ -20,6 +21,8 @@ _PATTERNS = {
     "^([0-9a-f]{2})*$": "hex",
     "^[0-9a-f]{64}$": "hex, 32 bytes",
     "^(0|[1-9][0-9]{0,38})$": "decimal text",
+    ADDRESS.schema["pattern"]: "address",
+    OCTETS.schema["pattern"]: 'hex, or base64 behind "base64:"',
 }
 
 

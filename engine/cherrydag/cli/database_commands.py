@@ -257,11 +257,12 @@ def backup(folder: Path, target: Path, as_json: bool) -> None:
     """
     from cherrydag.cli.checking import open_store
     from cherrydag.runtime.home import Home, copy_home
-    from cherrydag.runtime.marks import running_node
+    from cherrydag.runtime.marks import check_namespace, running_node
 
     home = Home.load(folder)
     info = running_node(folder)
     if info is not None and info.pid:
+        check_namespace(folder, info)
         commit = _copied_by_node(folder, target, info.pid)
     else:
         with open_store(home) as store:

@@ -30,12 +30,13 @@ def log_level(folder: Path, level: str, as_json: bool) -> None:
     from cherrydag.cli.reaching import home_in
     from cherrydag.errors import ConfigError, StorageError
     from cherrydag.logs import is_level_requested, request_level
-    from cherrydag.runtime.marks import running_node
+    from cherrydag.runtime.marks import check_namespace, running_node
 
     home_in(folder)
     info = running_node(folder)
     if info is None or not info.pid:
         raise ConfigError(f"{folder}: its node does not run, or is not up yet")
+    check_namespace(folder, info)
     request_level(folder, level)
     os.kill(info.pid, signal.SIGUSR2)
     ends_s = time.monotonic() + _WAIT_S

@@ -8,6 +8,7 @@ import orjson
 from cherrydag.crypto import DIGEST_BYTES
 from cherrydag.errors import Rejected
 from cherrydag.params import RECORD_BYTES
+from cherrydag.rpc.choices import accepts
 from cherrydag.rpc.forms import submission_columns, submission_rows
 from cherrydag.runtime.lookups import CommitEvent
 from cherrydag.runtime.submissions import Submission
@@ -51,7 +52,7 @@ def split_batch(body: bytes, count: int | None) -> Batch:
 
 def encode_submission(submission: Submission, is_settled: bool, accept: str) -> tuple[bytes, str]:
     """The answer to a submission and its content type: JSON if it is asked for, else n rows of ANSWER."""
-    if JSON in accept:
+    if accepts(accept, JSON):
         columns = {"is_settled": is_settled, **submission_columns(submission)}
         return orjson.dumps(columns, option=orjson.OPT_SERIALIZE_NUMPY), JSON
     return submission_rows(submission), OCTETS

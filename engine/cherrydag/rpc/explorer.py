@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from aiohttp import web
 
 from cherrydag import crypto
+from cherrydag.rpc.choices import accepts
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -26,6 +27,9 @@ _ABSENT: Final = (
     "The explorer is not part of this installation: cherrydag/explorer/static has no index.html. The API "
     "is here all the same: POST JSON-RPC to /, see /openrpc.json.\n"
 )
+
+_NO_PAGE: Final = "there is a page here for who accepts text/html; calls come by POST"
+_PAGE_VARY: Final = "Accept, Accept-Encoding"
 
 _POLICY: Final = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; font-src 'self'; "
@@ -95,10 +99,13 @@ class Explorer:
         return self._assets
 
     async def index(self, request: web.Request) -> web.Response:
-        """The page, for who accepts one; what else comes here should be posted."""
+        """The page, for who names its kind; calls are posted here. A wildcard is not enough: programs send it
+        that would take the page for an answer."""
         if not accepts(request.headers.get("Accept", ""), "text/html"):
-            raise web.HTTPMethodNotAllowed(request.method, ["POST"])
-        return self._answer(request, INDEX)
+            raise web.HTTPNotAcceptable(text=_NO_PAGE, headers={"Vary": _PAGE_VARY})
+        response = self._answer(request, INDEX)
+        response.headers["Vary"] = _PAGE_VARY
+        return response
 
     async def asset(self, request: web.Request) -> web.Response:
         """One file."""
@@ -119,15 +126,6 @@ class Explorer:
             headers["Content-Encoding"] = "gzip"
             body = asset.packed
         return web.Response(body=body, headers={**headers, "Content-Type": asset.kind})
-
-
-def accepts(header: str, wanted: str) -> bool:
-    """Whether a header of choices names this one, and not with a weight of 0."""
-    for part in header.split(","):
-        name, *parameters = [text.strip().lower() for text in part.split(";")]
-        if name == wanted:
-            return not any(re.fullmatch(r"q=0(\.0*)?", text) for text in parameters)
-    return False
 
 
 def _assets(root: Traversable) -> Iterator[tuple[str, Asset]]:

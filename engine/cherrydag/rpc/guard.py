@@ -29,6 +29,9 @@ _FULL: Final = (
     b"Content-Type: text/plain\r\nContent-Length: 21\r\n\r\ntoo many connections\n"
 )
 
+_EXPOSED: Final = "X-Records, X-Submission, X-Total, X-Time, Retry-After"
+"""Headers that a page may read, beside those that any may."""
+
 _PREFLIGHT: Final = {
     "Access-Control-Allow-Methods": "GET, POST",
     "Access-Control-Allow-Headers": "Content-Type, Accept, X-Records",
@@ -81,13 +84,15 @@ class Guard:
     def allow(response: web.StreamResponse, origin: str) -> None:
         """Tell a browser that this origin may read the response."""
         response.headers["Access-Control-Allow-Origin"] = origin
-        response.headers["Vary"] = "Origin"
+        response.headers["Access-Control-Expose-Headers"] = _EXPOSED
+        varies = response.headers.get("Vary", "")
+        if "origin" not in [name.strip().lower() for name in varies.split(",")]:
+            response.headers["Vary"] = f"{varies}, Origin" if varies else "Origin"
 
-    def preflight(self, origin: str) -> web.Response:
-        """The answer to a browser that asks before it asks."""
-        response = web.Response(status=204, headers=_PREFLIGHT)
-        self.allow(response, origin)
-        return response
+    @staticmethod
+    def preflight() -> web.Response:
+        """The answer to a browser that asks before it asks, but for the origin."""
+        return web.Response(status=204, headers=_PREFLIGHT)
 
 
 def name_of(host: str) -> str:

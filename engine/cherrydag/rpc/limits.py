@@ -21,7 +21,8 @@ class RpcLimits:
     go first.
     Sockets: connections; calls_open in work; head_ms for the first request, body_ms for a body, idle_ms
     between requests.
-    WebSocket: websockets; subscriptions and queue_bytes of one; ids_watched by a subscription; stall_ms
+    WebSocket: websockets; subscriptions and queue_bytes of one; calls_waiting behind the one in work, and
+    calls_waiting_bytes, at which no more is received, pings neither; ids_watched by a subscription; stall_ms
     without progress while old commits are read; ping_ms between pings.
     The DAG: dag_notes, of vertices and commits, that are kept for who follows it; dag_event_bytes of one of
     its events, of which there are ten a second at most; vertex_ids of one vertex.
@@ -55,6 +56,8 @@ class RpcLimits:
     websockets: int = 256
     subscriptions: int = 16
     queue_bytes: int = MIB
+    calls_waiting: int = 16
+    calls_waiting_bytes: int = 256 << 10
     ids_watched: int = 1000
     stall_ms: int = 30_000
     ping_ms: int = 20_000

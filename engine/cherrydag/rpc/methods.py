@@ -24,13 +24,14 @@ Handler: TypeAlias = Callable[..., Any]
 
 U32: Final = 2**32 - 1
 COMMIT_MAX: Final = U32  # a place has 32 bits for it
+ROW_MAX: Final = U32  # and as many for a row
 
 
 @dataclass(frozen=True, slots=True)
 class Method:
     """One method. result: a name among SCHEMAS, and whether it may be null or is a list of it. is_read:
     turned away first where the node is overloaded. needs_socket: only over a WebSocket, whose session is the
-    handler's second argument."""
+    handler's second argument. event: of a subscription, a name among SCHEMAS: the result of what it tells."""
 
     name: str
     text: str
@@ -41,6 +42,7 @@ class Method:
     is_list: bool = False
     is_read: bool = True
     needs_socket: bool = False
+    event: str = ""
 
 
 _ID: Final = Param("id", DIGEST, "The transaction's id, 32 bytes in hexadecimal.")
@@ -193,7 +195,7 @@ def _of_commits(limits: RpcLimits) -> tuple[Method, ...]:
             "A commit of the main chain, with its transactions from row `first` on.",
             (
                 Param("commit_index", _COMMIT, "From 1."),
-                optional(Param("first", integer(0, U32), "First row."), 0),
+                optional(Param("first", integer(0, ROW_MAX), "First row."), 0),
                 optional(rows, 100),
             ),
             "Commit",

@@ -2,7 +2,6 @@
 
 import re
 from base64 import b64decode
-from binascii import Error as Base64Error
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, NamedTuple, TypeAlias
 
@@ -12,9 +11,13 @@ from cherrydag.rpc.jsonrpc import ErrorCode, Params, RpcError, over_limit, shown
 
 Schema: TypeAlias = dict[str, Any]
 
+_QUADS: Final = "([A-Za-z0-9+/]{4})"
+_TAIL: Final = "[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}="
+
 _HEX: Final = re.compile("(?:[0-9a-fA-F]{2})*+")
 _DIGEST: Final = re.compile("[0-9a-fA-F]{64}")
 _PREFIX: Final = re.compile("[0-9a-fA-F]{16,64}")
+_BASE64_TEXT: Final = re.compile(f"{_QUADS}*+({_TAIL})?")
 _DECIMAL: Final = re.compile("0|[1-9][0-9]{0,38}")
 
 
@@ -151,20 +154,25 @@ def _octets(value: Any, network: Network) -> bytes:
     """Hexadecimal, or base64 behind "base64:"."""
     if not isinstance(value, str) or not value.startswith(_BASE64):
         return _hex(value, network)
-    try:
-        return b64decode(value[len(_BASE64) :], validate=True)
-    except (Base64Error, ValueError):
-        raise WrongValue(f"expected base64 behind {_BASE64!r}, got {shown(value)}") from None
+    text = value[len(_BASE64) :]
+    if not _BASE64_TEXT.fullmatch(text):
+        raise WrongValue(f"expected base64 behind {_BASE64!r}, got {shown(value)}")
+    return b64decode(text)
 
 
 _BASE64: Final = "base64:"
 
+_ADDRESS: Final = "^((test|dev)?cherry1q[02-9ac-hj-np-z]{38}|(TEST|DEV)?CHERRY1Q[02-9AC-HJ-NP-Z]{38})$"
+"""Of any network; the checksum is not in it."""
+
 AMOUNT: Final = Type({"type": "string", "pattern": "^(0|[1-9][0-9]{0,38})$"}, _decimal)
 DIGEST: Final = Type({"type": "string", "pattern": "^[0-9a-fA-F]{64}$"}, _digest)
 PREFIX: Final = Type({"type": "string", "pattern": "^[0-9a-fA-F]{16,64}$"}, _prefix)
-ADDRESS: Final = Type({"type": "string", "minLength": 40, "maxLength": 90}, _address)
+ADDRESS: Final = Type({"type": "string", "pattern": _ADDRESS}, _address)
 CURSOR: Final = Type({"type": "string", "pattern": "^(0|[1-9][0-9]{0,19})$"}, _cursor)
-OCTETS: Final = Type({"type": "string", "pattern": "^([0-9a-fA-F]{2})*$|^base64:[A-Za-z0-9+/]*=*$"}, _octets)
+OCTETS: Final = Type(
+    {"type": "string", "pattern": f"^([0-9a-fA-F]{{2}})*$|^{_BASE64}{_QUADS}*({_TAIL})?$"}, _octets
+)
 
 
 def digests(count_max: int) -> Type:

@@ -3,6 +3,7 @@
 from typing import Any, Final, TypeAlias
 
 from cherrydag.rpc.forms import PHASES, STATUSES
+from cherrydag.rpc.jsonrpc import VERSION
 
 Schema: TypeAlias = dict[str, Any]
 
@@ -16,6 +17,7 @@ TEXT: Final[Schema] = {"type": "string"}
 FLAG: Final[Schema] = {"type": "boolean"}
 STATUS: Final[Schema] = {"type": "string", "enum": sorted(STATUSES.values())}
 KIND: Final[Schema] = {"type": "string", "enum": ["validator", "operator"]}
+VERSIONS: Final[Schema] = {"type": "string", "enum": [VERSION]}
 PHASE: Final[Schema] = {"type": "string", "enum": sorted(PHASES.values())}
 
 
@@ -82,6 +84,17 @@ _COMMIT: Final = {
     "transactions": COUNT,
     "statuses": _counts(),
 }
+
+_TOLD: Final = _object(
+    {
+        "subscription": COUNT,
+        "cursor": COUNT,
+        "result": {"type": "object"},
+        "error": _object({"code": TEXT, "message": TEXT}),
+    },
+    ("result", "error"),
+) | {"minProperties": 3, "maxProperties": 3}
+"""A result, of which the method's x-event is the schema, or the error that has ended the subscription."""
 
 SCHEMAS: Final[dict[str, Schema]] = {
     "VertexRef": _object(
@@ -317,6 +330,12 @@ SCHEMAS: Final[dict[str, Schema]] = {
         }
     ),
     "Unsubscribed": _object({"was_open": FLAG}),
+    "Notification": _object(
+        {"jsonrpc": VERSIONS, "method": {"type": "string", "enum": ["subscription"]}, "params": _TOLD}
+    ),
+    "ErrorData": _object(
+        {"code": TEXT, "limit": COUNT, "retry_after_ms": COUNT}, ("limit", "retry_after_ms")
+    ),
     "Document": {"type": "object"},
 }
 """By name: the components of the descriptions."""

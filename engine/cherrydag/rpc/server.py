@@ -24,9 +24,10 @@ from cherrydag.rpc.explorer import PREFIX, Explorer
 from cherrydag.rpc.fast_path import Answer, FastPath
 from cherrydag.rpc.guard import Gate, Guard, connections_that_fit
 from cherrydag.rpc.health import readiness
-from cherrydag.rpc.jsonrpc import ErrorCode, RpcError, encode_error, over_limit, shown
+from cherrydag.rpc.jsonrpc import over_limit, shown
 from cherrydag.rpc.limits import RpcLimits
-from cherrydag.rpc.methods import COMMIT_MAX, Method, table
+from cherrydag.rpc.methods import COMMIT_MAX, ROW_MAX, Method, table
+from cherrydag.rpc.replies import bad_query, error_response, media_type, refusal_response
 from cherrydag.rpc.socket_methods import socket_table
 from cherrydag.rpc.sockets import Sockets
 from cherrydag.rpc.stages import Stages
@@ -42,18 +43,6 @@ if TYPE_CHECKING:
 _BACKLOG: Final = 128
 _LINGER_S: Final = 2.0
 _CLOSE_S: Final = 1.0  # for requests in work, when it listens no more
-
-_HTTP_STATUS: Final = {
-    ErrorCode.PARSE: 400,
-    ErrorCode.INVALID_REQUEST: 400,
-    ErrorCode.INVALID_PARAMS: 400,
-    ErrorCode.METHOD_NOT_FOUND: 404,
-    ErrorCode.INTERNAL: 500,
-    ErrorCode.REJECTED: 400,
-    ErrorCode.LIMIT: 413,
-    ErrorCode.OVERLOADED: 503,
-    ErrorCode.UNAVAILABLE: 503,
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,7 +171,7 @@ class RpcServer:
         app.router.add_get("/openapi.json", self._document("openapi"))
         if self.options.explorer:
             app.router.add_get("/", self.explorer.index)
-            app.router.add_get(PREFIX + "{path:.*}", self.explorer.asset)
+            app.router.add_get(PREFIX + "{path:(?s:.*)}", self.explorer.asset)
         return app
 
     # Handlers
@@ -196,26 +185,28 @@ class RpcServer:
         """The guard, and an answer for every error that is somebody's."""
         if self._gate is not None:
             self._gate.seen(request.protocol)
+        origin = ""
+        response: web.StreamResponse
         try:
             origin = self._guard.check(request)
             if request.method == "OPTIONS" and origin:
-                return self._guard.preflight(origin)
-            response = await handler(request)
+                response = self._guard.preflight()
+            else:
+                response = await handler(request)
         except (CherrydagError, TimeoutError) as error:
             told = error_of(error)
             if told is None:
                 raise
-            return error_response(told)
+            response = error_response(told)
         except web.HTTPException as refused:
-            error_ = RpcError(ErrorCode.METHOD_NOT_FOUND, f"http_{refused.status}", refused.reason)
-            return error_response(error_, refused.status, refused.headers)
+            response = refusal_response(refused)
         if origin and not response.prepared:
             self._guard.allow(response, origin)
         return response
 
     async def _rpc(self, request: web.Request) -> web.Response:
         if request.content_type != JSON:
-            return error_response(_unsupported(f"content type: expected {JSON}"), 415)
+            return error_response(media_type(f"content type: expected {JSON}"), 415)
         body = await read_body(request, "body_bytes", self.options.limits.body_bytes, self.options.limits)
         answer = await self.calls.answer(body)
         if answer is None:
@@ -225,11 +216,11 @@ class RpcServer:
     async def _submit(self, request: web.Request) -> web.Response:
         limits = self.options.limits
         if request.content_type != OCTETS:
-            return error_response(_unsupported(f"content type: expected {OCTETS}"), 415)
+            return error_response(media_type(f"content type: expected {OCTETS}"), 415)
         query = _query(request, "wait", "wait_ms", "room")
         wait, room = query.get("wait", "accepted"), query.get("room", "refuse")
         if wait not in ("accepted", "final") or room not in ("refuse", "wait"):
-            raise _bad_query("wait is accepted or final, room is refuse or wait")
+            raise bad_query("wait is accepted or final, room is refuse or wait")
         wait_ms = _number(query, "wait_ms", 10_000, 0, limits.wait_ms)
         count = _number(request.headers, "X-Records", -1, 0, limits.submit_bytes)
         body = await read_body(request, "submit_bytes", limits.submit_bytes, limits)
@@ -254,7 +245,7 @@ class RpcServer:
         limits = self.options.limits
         index = _number(request.match_info, "index", 0, 1, COMMIT_MAX)
         query = _query(request, "first", "count")
-        first = _number(query, "first", 0, 0, 2**32)
+        first = _number(query, "first", 0, 0, ROW_MAX)
         count = _number(query, "count", limits.rows_count, 1, limits.rows_count)
         self.backend.check_running()
         event = self.backend.event(index)
@@ -295,7 +286,7 @@ def _submission(request: web.Request, submission: Submission, token: str, status
 async def read_body(request: web.Request, name: str, limit: int, limits: RpcLimits) -> bytes:
     """A request's body of at most so many bytes. RpcError if it has more, comes encoded or too slowly."""
     if request.headers.get("Content-Encoding", "identity") != "identity":
-        raise _unsupported("content encoding: a body comes as it is")
+        raise media_type("content encoding: a body comes as it is")
     if request.content_length is not None and request.content_length > limit:
         raise over_limit(name, "bytes of a body", limit, request.content_length)
     if request.content.is_eof():  # it came with its head, as small ones do: no timer, no wait
@@ -314,33 +305,14 @@ async def read_body(request: web.Request, name: str, limit: int, limits: RpcLimi
     return parts[0] if len(parts) == 1 else b"".join(parts)
 
 
-def error_response(
-    error: RpcError, status: int | None = None, headers: Mapping[str, str] | None = None
-) -> web.Response:
-    """An error as HTTP: the body is an answer of JSON-RPC to nobody in particular."""
-    more = {} if headers is None or "Allow" not in headers else {"Allow": headers["Allow"]}
-    if error.retry_after_ms is not None:
-        more["Retry-After"] = str(-(-error.retry_after_ms // 1000))
-    code = status or (415 if error.code == "media_type" else _HTTP_STATUS[error.number])
-    return web.Response(status=code, body=encode_error(None, error), content_type=JSON, headers=more)
-
-
 def _json(value: dict[str, Any], status: int) -> web.Response:
     return web.Response(status=status, body=orjson.dumps(value), content_type=JSON)
-
-
-def _unsupported(message: str) -> RpcError:
-    return RpcError(ErrorCode.INVALID_REQUEST, "media_type", message)
-
-
-def _bad_query(message: str) -> RpcError:
-    return RpcError(ErrorCode.INVALID_PARAMS, "query", message)
 
 
 def _query(request: web.Request, *names: str) -> Mapping[str, str]:
     for name in request.query:
         if name not in names or len(request.query.getall(name)) > 1:
-            raise _bad_query(f"query: {shown(name)} is unknown, or occurs twice")
+            raise bad_query(f"query: {shown(name)} is unknown, or occurs twice")
     return request.query
 
 
@@ -351,4 +323,4 @@ def _number(given: Mapping[str, str], name: str, default: int, least: int, most:
     with suppress(ValueError):
         if len(text) <= 20 and text.isascii() and text.isdigit() and least <= (value := int(text)) <= most:
             return value
-    raise _bad_query(f"{name}: expected an integer from {least} to {most}, got {shown(text)}")
+    raise bad_query(f"{name}: expected an integer from {least} to {most}, got {shown(text)}")

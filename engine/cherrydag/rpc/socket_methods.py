@@ -23,6 +23,7 @@ def socket_table(limits: RpcLimits) -> dict[str, Method]:
             "Subscribed",
             Session.subscribe_commits,
             needs_socket=True,
+            event="CommitSummary",
         ),
         Method(
             "subscribe_transactions",
@@ -32,6 +33,7 @@ def socket_table(limits: RpcLimits) -> dict[str, Method]:
             "Subscribed",
             Session.subscribe_transactions,
             needs_socket=True,
+            event="Transaction",
         ),
         Method(
             "subscribe_finality",
@@ -41,6 +43,7 @@ def socket_table(limits: RpcLimits) -> dict[str, Method]:
             "Subscribed",
             Session.subscribe_finality,
             needs_socket=True,
+            event="TransactionState",
         ),
         Method(
             "subscribe_dag",
@@ -53,6 +56,7 @@ def socket_table(limits: RpcLimits) -> dict[str, Method]:
             "SubscribedDag",
             subscribe_dag,
             needs_socket=True,
+            event="DagEvent",
         ),
         Method(
             "unsubscribe",

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final
 from aiohttp import WSCloseCode, WSMsgType, web
 
 from cherrydag.errors import Overloaded
+from cherrydag.rpc.inbox import Inbox
 from cherrydag.rpc.subscriptions import STOPPED_CLOSE, Hub, Session
 
 if TYPE_CHECKING:
@@ -46,7 +47,7 @@ class Sockets:
             session = Session(self._hub, lambda code, reason: self._end(socket, code, reason, writer))
             self._hub.sessions[session] = None
             writer = asyncio.create_task(_write(socket, session))
-            await self._read(socket, session)
+            await self._converse(socket, session)
         finally:
             self._open.pop(socket, None)
             if writer is not None:
@@ -62,12 +63,28 @@ class Sockets:
         while self._closing:
             await asyncio.wait(self._closing)
 
-    async def _read(self, socket: web.WebSocketResponse, session: Session) -> None:
-        async for message in socket:
-            if message.type is not WSMsgType.TEXT:
-                await socket.close(code=WSCloseCode.UNSUPPORTED_DATA, message=b"text alone is understood")
-                return
-            session.answer(await self._calls.answer(message.data, session))
+    async def _converse(self, socket: web.WebSocketResponse, session: Session) -> None:
+        """Receives beside the call in work, since receiving answers pings. Who leaves gives up that call, and
+        those behind it."""
+        inbox = Inbox(self._limits.calls_waiting, self._limits.calls_waiting_bytes)
+        tasks = [
+            asyncio.create_task(_receive(socket, inbox)),
+            asyncio.create_task(self._answer(socket, session, inbox)),
+        ]
+        try:
+            done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.wait(tasks)
+        for task in done:
+            task.result()
+
+    async def _answer(self, socket: web.WebSocketResponse, session: Session, inbox: Inbox) -> None:
+        """One call after another; the end of a socket that is not received from shows here."""
+        while not socket.closed:
+            message = await inbox.take()
+            session.answer(await self._calls.answer(message, session))
             await session.room()
 
     def _end(
@@ -91,6 +108,16 @@ class Sockets:
         transport = None if request is None else request.transport
         if transport is not None and not transport.is_closing():
             transport.abort()
+
+
+async def _receive(socket: web.WebSocketResponse, inbox: Inbox) -> None:
+    """To the end of the connection, or a frame of bytes."""
+    async for message in socket:
+        if message.type is not WSMsgType.TEXT:
+            await socket.close(code=WSCloseCode.UNSUPPORTED_DATA, message=b"text alone is understood")
+            return
+        inbox.put(message.data)
+        await inbox.room()
 
 
 async def _write(socket: web.WebSocketResponse, session: Session) -> None:

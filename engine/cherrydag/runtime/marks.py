@@ -150,11 +150,27 @@ def leave_safe_mode(folder: Path) -> None:
 
 
 class RunInfo(NamedTuple):
-    """A node's process. api: the URL of its API, '' for none. peers: where it listens for peers, or ''."""
+    """A node's process. api: the URL of its API, '' for none. peers: where it listens for peers, or ''.
+    namespace: in which its number counts: a container has one of its own."""
 
     pid: int
     api: str
     peers: str
+    namespace: int
+
+
+def pid_namespace() -> int:
+    """Of this process."""
+    return Path("/proc/self/ns/pid").stat().st_ino
+
+
+def check_namespace(folder: Path, info: RunInfo) -> None:
+    """ConfigError if the number of the node's process means another one here, or none."""
+    if info.namespace != pid_namespace():
+        raise ConfigError(
+            f"{folder}: its node runs in another container: run this command there, as in "
+            "`docker exec CONTAINER cherrydag ...`"
+        )
 
 
 def write_run_info(folder: Path, info: RunInfo) -> None:
@@ -183,8 +199,8 @@ def running_node(folder: Path) -> RunInfo | None:
         os.close(descriptor)
     with suppress(OSError, ValueError, LookupError, TypeError, StorageError):
         found = json.loads(read_private(folder / RUN_INFO, _BYTES_MAX))
-        return RunInfo(int(found["pid"]), str(found["api"]), str(found["peers"]))
-    return RunInfo(0, "", "")  # it has begun, and is not up
+        return RunInfo(int(found["pid"]), str(found["api"]), str(found["peers"]), int(found["namespace"]))
+    return RunInfo(0, "", "", 0)  # it has begun, and is not up
 
 
 def _owner(folder: Path) -> str:
