@@ -16,7 +16,7 @@ from cherrydag.errors import Rejected
 from cherrydag.keystore import Keystore, ScryptCost
 from cherrydag.primitives import TimestampMs
 from cherrydag.runtime.home import TREASURY, Home, create_solo
-from cherrydag.runtime.marks import CRASHES_MAX, is_safe_mode, running_node
+from cherrydag.runtime.marks import CRASHES_MAX, is_safe_mode, pid_namespace, running_node
 from cherrydag.signing import generate_keypair
 
 BOB = generate_keypair(b"\x02" * 32)
@@ -35,7 +35,7 @@ def test_a_node_from_its_start_to_its_stop(shop: Path, tmp_path: Path):
         assert notified.recv(100) == b"READY=1"
         assert node.get("/readyz") == (200, {"is_ready": True, "reasons": []})
         info = running_node(shop)
-        assert info == (node.process.pid, node.api, node.where["peers"])
+        assert info == (node.process.pid, node.api, node.where["peers"], pid_namespace())
         with Client(node.api) as client:
             client.transfer(Home.load(shop).key(TREASURY), BOB, 5).wait()
             assert client.balance(BOB) == 5
