@@ -22,6 +22,7 @@ from attacks.site import (
     wait_until_answered,
 )
 from cherrydag.bench.ports import free_ports
+from cherrydag.config import FILES_OWN
 from cherrydag.errors import PeerFault
 from cherrydag.gossip.message_codec import FRAME_HEAD, MessageKind, body_bytes_max
 from cherrydag.net.certificates import tls_context
@@ -34,6 +35,9 @@ DROP_S = 20.0
 
 _RATE = 2000
 _OPEN_MAX = 4000
+_FILES = FILES_OWN + 2
+"""What a node of one validator asks for at least before it starts."""
+
 _RESET = struct.pack("ii", 1, 0)
 
 
@@ -169,7 +173,8 @@ def _limit(kind: int) -> int:
 
 
 async def few_files(network: Network, seconds: float) -> Facts:
-    """A node with 64 descriptors, 300 connections to its API and 300 as of peers; then it must serve."""
+    """A node with no more descriptors than it asks for, 300 connections to its API and 300 as of peers: then
+    it must serve."""
     return await asyncio.to_thread(_few_files, network.folder / "few-files", seconds)
 
 
@@ -178,7 +183,7 @@ def _few_files(folder: Path, seconds: float) -> Facts:
         create_solo(folder, created_ms=TimestampMs(int(time.time() * 1000)))
     peers, api = free_ports(2)
     with folder.with_suffix(".log").open("ab") as log:
-        limited = ["bash", "-c", 'ulimit -n 64; exec "$@"', "-", *command(folder, peers, api)]
+        limited = ["bash", "-c", f'ulimit -n {_FILES}; exec "$@"', "-", *command(folder, peers, api)]
         process = subprocess.Popen(limited, stdout=log, stderr=log)
     held: list[socket.socket] = []
     url = f"http://127.0.0.1:{api}/livez"
@@ -239,6 +244,9 @@ ATTACKS = (
     Attack("slow-peers", "500 + 500: RSS + <= 64 MiB", _judge_slow, slow_peers),
     Attack("oversize", "length first; RSS + <= 64 MiB", _judge_oversize, oversize),
     Attack(
-        "fd-exhaustion", "ulimit -n 64, 300 connections: it serves afterwards", _judge_files, stage=few_files
+        "fd-exhaustion",
+        f"ulimit -n {_FILES}, 600 connections: it serves afterwards",
+        _judge_files,
+        stage=few_files,
     ),
 )
