@@ -39,14 +39,12 @@ from cherrydag.runtime.clock import Clock
 from cherrydag.runtime.events import Tell, tell_nobody
 from cherrydag.runtime.host_ports import Listener, Network, Watcher
 from cherrydag.runtime.issuers import set_issuers, update_issuers
+from cherrydag.runtime.known_ids import KnownIds
 from cherrydag.runtime.marking import Marking
 from cherrydag.runtime.room import Room
 from cherrydag.runtime.verification import Verifier
 from cherrydag.storage.lmdb import LmdbStore
 from cherrydag.vertex import Vertex
-
-IDS_MAX = 1 << 14
-"""Vertices whose transaction ids are kept until their commit; those of others are hashed again."""
 
 _CLOCK_S = 1.0
 """How often the wall clock is looked at."""
@@ -117,7 +115,7 @@ class Host:
             Certified: self._certify,
             Diverged: self._diverge,
         }
-        self._ids: dict[Digest, bytes] = {}
+        self._ids = KnownIds()
         self._unwritten: deque[Persist] = deque()
         self._room = Room(self._unwritten, self.store.resume, self.fail)
         self._executing: deque[SubDag] = deque()
@@ -213,7 +211,7 @@ class Host:
     def _persist(self, effect: Persist) -> None:
         for vertex in effect.vertices:
             if self._marking.is_ours(vertex):
-                self.remember(vertex.digest, self._issued(vertex.payload.root) or b"")
+                self._ids.keep(vertex.digest, self._issued(vertex.payload.root) or b"")
                 self._marking.expect(effect.ticket, vertex)
         self._unwritten.append(effect)
         self._write()
@@ -265,15 +263,10 @@ class Host:
         for vertex, verdict in zip(vertices, verdicts, strict=True):
             if verdict.fault is None:
                 self.stats.vertices_verified += 1
-                self.remember(vertex.digest, verdict.ids)
+                self._ids.keep(vertex.digest, verdict.ids)
             else:
                 self.stats.vertices_refused += 1
         self.step(self.node.on_verified, job, [verdict.fault for verdict in verdicts], self._clock.now_ms())
-
-    def remember(self, digest: Digest, ids: bytes) -> None:
-        """Keep the ids of a vertex's transactions until it is committed or lost."""
-        if ids and len(self._ids) < IDS_MAX:
-            self._ids[digest] = ids
 
     def _ids_of(self, ref: AnyRef) -> bytes | None:
         return self._ids.get(ref.digest)
@@ -292,7 +285,7 @@ class Host:
         sub_dag = self._executing.popleft()
         commit = sub_dag.commit
         try:
-            executed = self.books.apply(sub_dag, [self._ids.pop(ref.digest, None) for ref in commit.vertices])
+            executed = self.books.apply(sub_dag, [self._ids.take(ref.digest) for ref in commit.vertices])
             update_issuers(self.node, executed.result)
             self._listener.on_executed(executed)
             for watcher in self.watchers:
@@ -312,7 +305,7 @@ class Host:
     def _lose(self, effect: Lost) -> None:
         self.stats.lost += len(effect.vertices)
         for vertex in effect.vertices:
-            self._ids.pop(vertex.digest, None)
+            self._ids.take(vertex.digest)
         self._listener.on_lost(effect.vertices)
 
     def _report(self, effect: Report) -> None:
