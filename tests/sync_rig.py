@@ -9,18 +9,19 @@ from vertices import COMMITTEE, RULES
 
 from cherrydag.dag.window import Window
 from cherrydag.errors import PeerFault
-from cherrydag.gossip.commit_sync import CommitSync, SyncLimits
+from cherrydag.gossip.commit_sync import CommitSync
 from cherrydag.gossip.faults import SyncFault
 from cherrydag.gossip.messages import Commits, GetCommits, GetVertices, Vertices
 from cherrydag.gossip.ranges import CertifiedCommit
 from cherrydag.gossip.server import Server
+from cherrydag.gossip.sync_limits import SyncLimits
 from cherrydag.primitives import Peer
 from cherrydag.verify import EpochRules
 
 A, B, C, D = (Peer(number) for number in range(4))
 SYNC = main_chain(40)
 FALSE = main_chain(40, label="false")
-LIMITS = SyncLimits(batch=10)
+LIMITS = SyncLimits(lag=10, tail=0, batch=10)
 
 Request = GetCommits | GetVertices
 

@@ -36,6 +36,7 @@ from cherrydag.gossip.messages import (
     Vertices,
 )
 from cherrydag.gossip.newest_asked import NewestAsked
+from cherrydag.gossip.recheck import TURN_MAX, Recheck
 from cherrydag.gossip.server import Server
 from cherrydag.gossip.spread import SpreadLimits
 from cherrydag.gossip.spreading import Spreading, unsent_left_out
@@ -46,10 +47,6 @@ from cherrydag.verify import EpochRules, VertexFault
 from cherrydag.vertex import OperatorVertex, ValidatorVertex, Vertex
 
 NodeEffect: TypeAlias = Effect | Send | Verify | Penalise
-
-RECHECK_MS = 2000
-"""While something is parked, this often it is made sure that what it waits for is wanted: a flood may have
-pushed that out of the fetcher's table."""
 
 DEFAULT_FETCH = FetchLimits()
 
@@ -107,7 +104,7 @@ class Node:
         self._newest_asked = NewestAsked(config.me, numbers)
         self._seen_index = 0
         self._backlog = Backlog()
-        self._recheck_ms: TimestampMs | None = None
+        self._recheck = Recheck()
         self.wake_at_ms: int | None = None
         """When to call on_tick if nothing happens before; None: never."""
 
@@ -231,9 +228,8 @@ class Node:
     def on_tick(self, now_ms: TimestampMs) -> list[NodeEffect]:
         """wake_at_ms has come."""
         self._route(self.engine.on_tick(now_ms), now_ms)
-        if self._recheck_ms is not None and now_ms >= self._recheck_ms:
-            self._recheck_ms = None
-            for source, refs in self.engine.acceptance.unknown_parents():
+        if self._recheck.is_due(now_ms):
+            for source, refs in self.engine.acceptance.unknown_parents(TURN_MAX):
                 self._want(refs, source, now_ms)
         return self._take(now_ms)
 
@@ -370,10 +366,7 @@ class Node:
             wake_ms = _earlier(wake_ms, sync.wake_at_ms)
         self._effects += self.spreading.due(now_ms)
         wake_ms = _earlier(wake_ms, self.spreading.wake_at_ms)
-        if len(self.engine.acceptance.pending):
-            if self._recheck_ms is None:
-                self._recheck_ms = TimestampMs(now_ms + RECHECK_MS)
-            wake_ms = _earlier(wake_ms, self._recheck_ms)
+        wake_ms = _earlier(wake_ms, self._recheck.next_ms(len(self.engine.acceptance.pending), now_ms))
         self.wake_at_ms = wake_ms
         taken, self._effects = self._effects, []
         return taken

@@ -83,7 +83,11 @@ PEER_SELF: Final = PEER_OTHERS - 1
 """This node itself as the source of a vertex."""
 
 COMMIT_SYNC_BATCH: Final = 100
-"""Commits that one request of commit sync asks for; who is that far behind a quorum uses it."""
+"""Most commits that one request of commit sync asks for."""
+
+COMMIT_SYNC_LAG: Final = 20
+"""Who is so many commits behind what is committed for certain fetches commits instead of vertices: about a
+second, and less than what others keep in memory of the DAG."""
 
 FETCH_REFS_MAX: Final = 1000
 """Most vertices that one request asks for."""

@@ -202,14 +202,14 @@ def test_a_parent_that_was_evicted_is_told_of_for_the_child_that_waits_for_it() 
     child = FORGE.vertex(4, 1, [ROWS[2][1], parent, ROWS[2][2]])
     gate.give(parent, source=3)
     gate.give(child, source=2)
-    known = dict(gate.acceptance.unknown_parents())
+    known = dict(gate.acceptance.unknown_parents(8))
     assert parent.ref not in known[2]
     assert known[3] == tuple(ref for ref in parent.ancestors)
     gate.give(ROWS[1][3], source=3)
     assert parent.digest not in gate.acceptance.pending
-    assert dict(gate.acceptance.unknown_parents())[2] == (ROWS[2][1].ref, parent.ref, ROWS[2][2].ref)
+    assert dict(gate.acceptance.unknown_parents(8))[2] == (ROWS[2][1].ref, parent.ref, ROWS[2][2].ref)
     gate.give(*ROWS[0], *ROWS[1], *ROWS[2])
-    assert gate.acceptance.unknown_parents() == []
+    assert gate.acceptance.unknown_parents(8) == []
 
 
 def test_a_parked_vertex_that_a_certified_commit_brings_is_known() -> None:

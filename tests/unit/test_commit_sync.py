@@ -24,12 +24,32 @@ from cherrydag.errors import InvariantViolation
 from cherrydag.gossip.commit_sync import CommitSync
 from cherrydag.gossip.faults import SyncFault
 from cherrydag.gossip.messages import Commits, GetCommits, GetVertices
+from cherrydag.gossip.sync_limits import SyncLimits
 
 # The way of a commit
 
 
+def test_who_is_behind_by_less_than_a_batch_asks_for_that() -> None:
+    sync = syncing(A, target=7, lag=5)
+    assert ranges(sync.requests(0)) == [(A, 1, 7)]
+    sync = syncing(A, target=4, lag=5)
+    assert sync.requests(0) == []
+
+
+@pytest.mark.parametrize(("target", "asked"), [(9, []), (10, [(1, 7)]), (16, [(1, 10), (11, 13)])])
+def test_the_last_commits_are_not_asked_for(target: int, asked: list[tuple[int, int]]) -> None:
+    """Nobody could certify them yet, and would count as one that holds back."""
+    sync = syncing(A, B, target=target, tail=3)
+    assert [(first, last) for _, first, last in ranges(sync.requests(0))] == asked
+
+
+def test_the_default_limits_ask_for_something_as_soon_as_it_is_far_behind() -> None:
+    limits = SyncLimits()
+    assert 0 < limits.tail < limits.lag <= limits.batch
+
+
 @pytest.mark.parametrize(("lag", "active"), [(9, False), (10, True), (11, True)])
-def test_who_is_a_batch_behind_syncs(lag: int, active: bool) -> None:
+def test_who_is_as_far_behind_as_the_lag_syncs(lag: int, active: bool) -> None:
     sync = syncing(A, target=lag)
     assert sync.is_active is active
     assert bool(sync.requests(0)) is active
@@ -124,7 +144,7 @@ def test_answers_to_what_is_no_longer_needed_are_no_fault() -> None:
     assert sync.ready() == []
 
 
-def test_less_than_a_batch_behind_gives_up_what_is_not_certified() -> None:
+def test_less_than_the_lag_behind_gives_up_what_is_not_certified() -> None:
     sync = syncing(A, B, target=20)
     sync.requests(0)
     sync.applied(11, SYNC.digest_at(11))

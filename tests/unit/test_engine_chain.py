@@ -20,7 +20,7 @@ from cherrydag.consensus.effects import (
 )
 from cherrydag.consensus.main_chain import ChainParams
 from cherrydag.errors import CherrydagError, InvariantViolation, ShapeError
-from cherrydag.params import COMMIT_SYNC_BATCH, COMMIT_VOTES_MAX
+from cherrydag.params import COMMIT_SYNC_LAG, COMMIT_VOTES_MAX
 from cherrydag.vertex import ValidatorVertex
 
 FORGE = Forge()
@@ -81,19 +81,19 @@ def test_votes_count_though_their_vertex_is_parked() -> None:
     host.start()
     rows = FORGE.rounds(2)
     for author in (1, 2, 3):
-        vote = CommitVote(COMMIT_SYNC_BATCH, digest(7))
+        vote = CommitVote(COMMIT_SYNC_LAG, digest(7))
         host.give([FORGE.vertex(2, author, rows[0], commit_votes=(vote,))])
     assert len(host.engine.window) == 0
-    assert host.engine.commit_votes.committed_index == COMMIT_SYNC_BATCH
+    assert host.engine.commit_votes.committed_index == COMMIT_SYNC_LAG
     assert host.engine.is_behind
 
 
 @pytest.mark.parametrize(("index", "behind"), [(-1, False), (0, True), (1, True)])
-def test_a_batch_behind_a_quorum_is_behind(index: int, behind: bool) -> None:
+def test_some_commits_behind_a_quorum_is_behind(index: int, behind: bool) -> None:
     host = host_of(None)
     host.start()
     for author in (1, 2, 3):
-        host.give([FORGE.first(author, commit_votes=(CommitVote(COMMIT_SYNC_BATCH + index, digest(7)),))])
+        host.give([FORGE.first(author, commit_votes=(CommitVote(COMMIT_SYNC_LAG + index, digest(7)),))])
     assert host.engine.is_behind == behind
 
 

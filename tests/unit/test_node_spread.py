@@ -160,7 +160,7 @@ def test_who_comes_late_asks_those_it_is_linked_with_for_commits() -> None:
     web.stores[C], web.executed[C], web.links[C] = MemoryStore(), [], {}
     web.boot(C)
     web.join(C, B)
-    web.run(20_000, until=lambda: web.executed[C] != [] and web.lag(C) <= 3)
+    web.run(1000, until=lambda: web.executed[C] != [] and web.lag(C) <= 3)
     assert web.lag(C) <= 3
     asked = [(target, type(ask)) for number, target, ask in web.asked if number == C]
     assert (B, GetCommits) in asked and {target for target, _ in asked} == {B}

@@ -143,3 +143,16 @@ def test_parking_twice_changes_nothing_and_bad_calls_raise() -> None:
         table.park(Parked(Round(1), name(2), 0, (), "v2"))
     with pytest.raises(ShapeError):
         PendingTable(0, 1, 1)
+
+
+def test_each_has_its_turn() -> None:
+    table: PendingTable[str] = PendingTable(10, 10, 10)
+    for i in range(5):
+        table.park(entry(i, 5))
+    assert names(table.turn(2)) == ["v0", "v1"]
+    table.park(entry(7, 5))
+    assert names(table.turn(3)) == ["v2", "v3", "v4"]
+    table.resolve(name(1000))
+    assert names(table.turn(2)) == ["v1", "v7"]
+    assert names(table.turn(9)) == ["v2", "v3", "v4", "v1", "v7"]
+    assert names(table.turn(1)) == ["v2"]

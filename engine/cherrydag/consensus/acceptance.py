@@ -95,10 +95,11 @@ class Acceptance:
         """When `due` has something to do."""
         return self._early[0][0] if self._early else None
 
-    def unknown_parents(self) -> list[tuple[Peer, tuple[AnyRef, ...]]]:
-        """For each parked vertex, whom it came from and which parents nobody has brought. O(all parked)."""
+    def unknown_parents(self, limit: int) -> list[tuple[Peer, tuple[AnyRef, ...]]]:
+        """For the next `limit` parked vertices in turn, whom each came from and which parents nobody has
+        brought; those that lack none are left out."""
         found = []
-        for entry in self.pending.entries():
+        for entry in self.pending.turn(limit):
             awaited = self.pending.waits_for(entry.digest)
             parents = self._window.parents_of(entry.vertex)
             unknown = tuple(r for r in parents if r.digest in awaited and r.digest not in self.pending)

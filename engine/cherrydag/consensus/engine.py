@@ -36,7 +36,7 @@ from cherrydag.dag.tips import TipSelector
 from cherrydag.dag.window import Window
 from cherrydag.errors import invariant
 from cherrydag.params import (
-    COMMIT_SYNC_BATCH,
+    COMMIT_SYNC_LAG,
     COMMIT_VERTICES_MAX,
     COMMITTEE_MAX,
     PEER_SELF,
@@ -135,7 +135,7 @@ class Engine:
         for vertex in vertices:
             self._settle(self.acceptance.release(vertex))
         self._collect_garbage()
-        if self.commit_votes.committed_index < self.chain.index + COMMIT_SYNC_BATCH:
+        if self.commit_votes.committed_index < self.chain.index + COMMIT_SYNC_LAG:
             self._advance(now_ms)
         return self._finish()
 
@@ -199,7 +199,7 @@ class Engine:
     @property
     def is_behind(self) -> bool:
         """Whether others are so far ahead that commits are fetched rather than vertices."""
-        return self.commit_votes.committed_index >= self.chain.index + COMMIT_SYNC_BATCH
+        return self.commit_votes.committed_index >= self.chain.index + COMMIT_SYNC_LAG
 
     @property
     def clock_round(self) -> Round:

@@ -6,6 +6,7 @@ most of it pays, with its entry farthest above the clock: the lowest is what is 
 
 import heapq
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
 from typing import Generic, NamedTuple, TypeVar
 
 from cherrydag.errors import ShapeError
@@ -126,9 +127,14 @@ class PendingTable(Generic[T]):
         """What is parked for this one, in the order in which it came."""
         return iter(self._children.get(digest, ()))
 
-    def entries(self) -> Iterator[Parked[T]]:
-        """All that is parked, in the order in which it came. Not to be changed meanwhile."""
-        return iter(self._parked.values())
+    def turn(self, limit: int) -> list[Parked[T]]:
+        """At most so many of what is parked, each in its turn. O(limit) amortised."""
+        taken = list(islice(self._parked.values(), limit))
+        if len(taken) < len(self._parked):
+            for entry in taken:
+                del self._parked[entry.digest]
+                self._parked[entry.digest] = entry
+        return taken
 
     def missing(self) -> list[Missing]:
         """What to fetch: parents waited for that are not parked themselves, by (round, digest)."""

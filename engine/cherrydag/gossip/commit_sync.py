@@ -7,7 +7,7 @@ cuts short or keeps silent costs time and is asked last.
 
 from collections.abc import Callable, Iterator, Sequence
 from itertools import chain, count
-from typing import Final, NamedTuple
+from typing import Final
 
 from cherrydag.codec import vertex_parts
 from cherrydag.errors import PeerFault, invariant
@@ -15,9 +15,8 @@ from cherrydag.gossip.certified import CommitLink, check_answer, check_vertices
 from cherrydag.gossip.messages import Commits, GetCommits, GetVertices, Vertices
 from cherrydag.gossip.ranges import CertifiedCommit, CommitRange, certified_links, first_gap, in_order
 from cherrydag.gossip.scores import PeerScores
-from cherrydag.gossip.server import RESPONSE_BYTES_MAX
+from cherrydag.gossip.sync_limits import SyncLimits
 from cherrydag.gossip.sync_requests import Request, SyncRequests
-from cherrydag.params import COMMIT_SYNC_BATCH, FETCH_REFS_MAX
 from cherrydag.primitives import Digest, Peer
 from cherrydag.refs import AnyRef
 from cherrydag.verify import EpochRules
@@ -25,31 +24,6 @@ from cherrydag.vertex import ValidatorVertex, Vertex
 
 _FIRST_ASK: Final = 64
 """Vertices of a request while nobody knows how long they are."""
-
-
-class SyncLimits(NamedTuple):
-    """Bounds of commit sync; all >= 1.
-
-    batch: commits of a request, and the lag from which on commits are synced. batches_max: how far ahead of
-    the main chain commits are asked for and held. ranges_max, vertex_requests_max, vertex_requests_per_peer:
-    in flight at once. held_bytes_max: frames held and on their way, beyond which only the next commit's
-    vertices are asked for. response_bytes_max: what an answer can hold. timeout_ms: up to eight times that
-    while nobody answers in time. hedge_ms: after which another peer, that owes no answer, is asked for what
-    the next commit waits for. pause_ms, pause_max_ms: for which a peer that failed is not asked, doubling.
-    """
-
-    batch: int = COMMIT_SYNC_BATCH
-    batches_max: int = 3
-    ranges_max: int = 2
-    refs_per_request: int = FETCH_REFS_MAX
-    vertex_requests_max: int = 4
-    vertex_requests_per_peer: int = 2
-    held_bytes_max: int = 64 * 1024 * 1024
-    response_bytes_max: int = RESPONSE_BYTES_MAX
-    timeout_ms: int = 4000
-    hedge_ms: int = 500
-    pause_ms: int = 500
-    pause_max_ms: int = 30_000
 
 
 class CommitSync:
@@ -147,7 +121,7 @@ class CommitSync:
 
     @property
     def is_active(self) -> bool:
-        """Whether we are a batch behind, or have part of what we lack."""
+        """Whether we are far behind, or have part of what we lack."""
         return self._is_behind or bool(self._ranges)
 
     def expects(self, peer: Peer, number: int) -> bool:
@@ -291,12 +265,13 @@ class CommitSync:
 
     @property
     def _is_behind(self) -> bool:
-        return self._target - self._head.commit_index >= self._limits.batch
+        return self._target - self._head.commit_index >= self._limits.lag
 
     def _gap(self) -> tuple[int, int] | None:
         """The lowest indices that should be asked for and are not."""
         first = max(self._head.commit_index, self._handed.commit_index) + 1
-        limit = min(self._target, self._head.commit_index + self._limits.batches_max * self._limits.batch)
+        ahead = self._limits.batches_max * self._limits.batch
+        limit = min(self._target - self._limits.tail, self._head.commit_index + ahead)
         lacking = first_gap(self._ranges.values(), first, limit if self._is_behind else 0)
         return lacking and (lacking[0], min(lacking[1], lacking[0] + self._limits.batch - 1))
 
@@ -390,7 +365,7 @@ class CommitSync:
             self._give_up(number)
 
     def _trim(self) -> None:
-        """Once less than a batch is lacking, give up what nothing certified waits for."""
+        """Once little is lacking, give up what nothing certified waits for."""
         if self._is_behind:
             return
         for held in reversed(in_order(self._ranges.values())):

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Final
 
 from cherrydag.consensus.engine import WINDOW
 from cherrydag.gossip.backlog import UNEXECUTED_MAX
-from cherrydag.gossip.commit_sync import SyncLimits
 from cherrydag.gossip.fetcher import FetchLimits
+from cherrydag.gossip.sync_limits import SyncLimits
 from cherrydag.rpc.health import linked_stake, readiness
 from cherrydag.rpc.metric_families import Group, counter, counters, gauge, gauges, histogram
 
