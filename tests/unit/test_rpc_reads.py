@@ -6,6 +6,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from aiohttp import WSMsgType
 from rpc_rig import api
 
 from cherrydag.address import Network
@@ -13,6 +14,7 @@ from cherrydag.rpc.backend import READS_AT_ONCE
 from cherrydag.rpc.calls import Calls
 from cherrydag.rpc.limits import RpcLimits
 from cherrydag.rpc.methods import Method
+from cherrydag.rpc.sockets import write_all
 from cherrydag.rpc.turnstile import Turnstile
 
 ASK = json.dumps({"jsonrpc": "2.0", "id": 1, "method": "read"}).encode()
@@ -31,6 +33,7 @@ class Desk:
             network=Network.DEV,
             check_running=lambda: None,
             reads=Turnstile(READS_AT_ONCE),
+            large_bodies=Turnstile(1),
         )
         methods = {
             "read": Method("read", "", (), "", self.run),
@@ -67,6 +70,44 @@ async def test_a_batch_of_reads_takes_its_turns_with_the_others() -> None:
 
 async def test_submissions_do_not_wait_for_reads() -> None:
     assert await Desk().answer_all([SEND] * 64) == 64
+
+
+async def test_a_large_body_takes_a_turn_of_its_own() -> None:
+    """It is parsed for milliseconds, whatever its call does."""
+    assert await Desk().answer_all([SEND + b" " * 40_000] * 8) == 1
+    desk = Desk()
+    small, large = (desk.calls.answer(SEND + b" " * padding) for padding in (30_000, 40_000))
+    await asyncio.gather(*[desk.calls.answer(SEND + b" " * 40_000) for _ in range(4)], large, small)
+    assert desk.ran[:2] == [0, 0]  # the first of the large ones, and the small one
+
+
+async def test_messages_of_all_sockets_share_the_turns_of_the_loop() -> None:
+    turn, sent = 0, []
+
+    class Socket:
+        async def send_frame(self, data: bytes, _: WSMsgType) -> None:
+            sent.append((turn, data))
+
+    class Waiting:
+        def __init__(self) -> None:
+            self.left = [b"%d" % number for number in range(16)]
+
+        async def next(self) -> bytes:
+            if not self.left:
+                raise ConnectionError
+            return self.left[0]
+
+        def sent(self) -> None:
+            del self.left[0]
+
+    stile = Turnstile(8)
+    sockets: list[Any] = [(Socket(), Waiting()) for _ in range(5)]
+    writing = asyncio.gather(*[write_all(*pair, stile) for pair in sockets])
+    while not writing.done():
+        await asyncio.sleep(0)
+        turn += 1
+    turns = [at for at, _ in sent]
+    assert len(turns) == 80 and max(map(turns.count, turns)) <= 8
 
 
 async def test_a_read_that_is_cut_off_gives_its_place_back() -> None:

@@ -28,6 +28,9 @@ from cherrydag.rpc.params import bind
 _OTHER: Final = "other"
 """What calls of methods that do not exist are counted as."""
 
+_LARGE_BYTES: Final = 32 << 10
+"""A body of more takes a turn of the loop of its own: a megabyte is parsed for up to 7 ms."""
+
 _ANSWER_BYTES: Final = 48
 """Fewer no answer has."""
 
@@ -48,6 +51,8 @@ class Calls:
     async def answer(self, body: bytes, session: object = None) -> bytes | None:
         """The answer to a body; None if nobody wants one. session: of a WebSocket, for its methods."""
         limits = self._backend.limits
+        if len(body) > _LARGE_BYTES:
+            await self._backend.large_bodies.enter()
         try:
             calls = parse(body, limits)
         except RpcError as error:

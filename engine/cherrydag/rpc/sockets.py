@@ -11,9 +11,13 @@ from aiohttp import WSCloseCode, WSMsgType, web
 from cherrydag.errors import Overloaded
 from cherrydag.rpc.inbox import Inbox
 from cherrydag.rpc.subscriptions import STOPPED_CLOSE, Hub, Session
+from cherrydag.rpc.turnstile import Turnstile
 
 if TYPE_CHECKING:
     from cherrydag.rpc.calls import Calls
+
+SENDS_AT_ONCE: Final = 64
+"""Messages handed to sockets in a turn of the loop, 20 us each: there may be thousands a commit."""
 
 _CLOSE_S: Final = 2.0
 """How long the goodbye to a client that does not read may take."""
@@ -26,6 +30,7 @@ class Sockets:
         self._hub = hub
         self._calls = calls
         self._limits = hub.backend.limits
+        self._sends = Turnstile(SENDS_AT_ONCE)
         self._open: dict[web.WebSocketResponse, web.Request] = {}
         self._closing: set[asyncio.Task[None]] = set()
 
@@ -46,7 +51,7 @@ class Sockets:
             await socket.prepare(request)
             session = Session(self._hub, lambda code, reason: self._end(socket, code, reason, writer))
             self._hub.sessions[session] = None
-            writer = asyncio.create_task(_write(socket, session))
+            writer = asyncio.create_task(write_all(socket, session, self._sends))
             await self._converse(socket, session)
         finally:
             self._open.pop(socket, None)
@@ -120,9 +125,11 @@ async def _receive(socket: web.WebSocketResponse, inbox: Inbox) -> None:
         await inbox.room()
 
 
-async def _write(socket: web.WebSocketResponse, session: Session) -> None:
+async def write_all(socket: web.WebSocketResponse, session: Session, sends: Turnstile) -> None:
+    """What a session is to be told, to the end of its connection."""
     with suppress(ConnectionError):
         while True:
             data = await session.next()
+            await sends.enter()
             await socket.send_frame(data, WSMsgType.TEXT)
             session.sent()
