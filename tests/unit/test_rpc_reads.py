@@ -137,6 +137,63 @@ async def test_parts_of_a_long_read_take_their_turns_with_other_reads() -> None:
     assert len(stile) == 0
 
 
+class Clock:
+    """Processor time that reads say they have taken."""
+
+    def __init__(self) -> None:
+        self.now_us = 0
+
+    def __call__(self) -> int:
+        return self.now_us
+
+
+@pytest.mark.parametrize(
+    ("cost_us", "crowd", "rests_ms"), [(5000, 20, [20, 20]), (100, 20, []), (5000, 8, []), (5000, 13, [20])]
+)
+async def test_a_crowd_of_dear_reads_leaves_half_of_the_time(
+    cost_us: int, crowd: int, rests_ms: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first four pass unmeasured; four or fewer that wait are no crowd."""
+    clock, rests, done = Clock(), [], 0
+    loop = asyncio.get_running_loop()
+    call_later = loop.call_later
+
+    def noted(delay_s: float, *call: Any) -> asyncio.TimerHandle:
+        rests.append(round(1000 * delay_s))
+        return call_later(delay_s, *call)
+
+    monkeypatch.setattr(loop, "call_later", noted)
+    stile = Turnstile(4, has_rests=True, spent_us=clock)
+
+    async def read() -> None:
+        nonlocal done
+        await stile.enter()
+        done += 1
+        clock.now_us += cost_us
+
+    await asyncio.gather(*[read() for _ in range(crowd)])
+    assert (done, rests) == (crowd, rests_ms)
+
+
+async def test_a_rest_ends_when_all_who_waited_have_left() -> None:
+    clock = Clock()
+    stile = Turnstile(1, has_rests=True, spent_us=clock)
+
+    async def read() -> None:
+        await stile.enter()
+        clock.now_us += 20_000
+
+    tasks = [asyncio.create_task(read()) for _ in range(5)]
+    while sum(task.done() for task in tasks) < 2:
+        await asyncio.sleep(0)
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+    async with asyncio.timeout(5):
+        await asyncio.gather(*[read() for _ in range(3)])
+    assert len(stile) == 0
+
+
 async def test_who_comes_first_passes_first() -> None:
     stile, order = Turnstile(1), []
 

@@ -62,7 +62,7 @@ class Backend:
         self._event: CommitEvent | None = None
         self._scan_at_s = 0.0
         self._given: dict[Address, float] = {}
-        self.reads = Turnstile(READS_AT_ONCE)
+        self.reads = Turnstile(READS_AT_ONCE, has_rests=True)
         self.large_bodies = Turnstile(1)
         self._held: OrderedDict[str, Submission] = OrderedDict()
         self._held_rows = 0
