@@ -77,13 +77,16 @@ class Seat:
         self.closed: list[tuple[Link, End]] = []
         self.clock = clock
         self.key = KEYS[number].public_key
-        handlers = Handlers(
-            self.opened.append, lambda _, received: self.frames.append(received), self._on_close
-        )
+        self.heed: Callable[[Link], None] = lambda _: None
+        handlers = Handlers(self.opened.append, self._on_frame, self._on_close)
         said = {"validator": None} | said
         self.transport = Transport(
             KEYS[number], hello(number, **said), handlers, clock, Random(number), limits
         )
+
+    def _on_frame(self, link: Link, received: ReceivedFrame) -> None:
+        self.frames.append(received)
+        self.heed(link)
 
     def _on_close(self, link: Link, end: End) -> None:
         self.closed.append((link, end))

@@ -2,6 +2,7 @@
 
 import asyncio
 import socket
+from itertools import pairwise
 
 import numpy as np
 from messages import MESSAGES, encoded
@@ -17,6 +18,7 @@ from transports import (
 from vertices import KEYS, OTHER_CHAIN
 
 from cherrydag.gossip.message_codec import decode_message, encode_message
+from cherrydag.net.connection import FRAMES_AT_ONCE
 from cherrydag.net.faults import EndCode, NetFault
 from cherrydag.params import VERTEX_BYTES_MAX
 
@@ -85,6 +87,89 @@ async def test_a_host_that_pauses_a_link_gets_its_frames_later() -> None:
         assert other.frames == []
         other.links[one.key].resume_reading()
         await until(lambda: other.frames, "the frame")
+
+
+@on_both_loops
+async def test_a_thousand_small_frames_come_in_order_and_leave_the_loop_its_turns() -> None:
+    async with loopback() as net:
+        one, other = net.seat(0), net.seat(1)
+        await net.connected(one, other)
+        counts: list[int] = []
+
+        def watch() -> None:
+            counts.append(len(other.frames))
+            if len(other.frames) < 3000:
+                asyncio.get_running_loop().call_soon(watch)
+
+        watch()
+        for number in range(3000):
+            assert one.links[other.key].send(push(b"%d" % number))
+        await until(lambda: len(other.frames) == 3000, "all frames")
+        assert [bytes(body) for _, body in other.frames] == [b"%d" % number for number in range(3000)]
+        assert max(later - earlier for earlier, later in pairwise(counts)) <= 2 * FRAMES_AT_ONCE
+
+
+@on_both_loops
+async def test_a_host_that_pauses_a_link_hears_no_more_of_what_is_here_already() -> None:
+    async with loopback() as net:
+        one, other = net.seat(0), net.seat(1)
+        await net.connected(one, other)
+        other.heed = lambda link: link.pause_reading() if len(other.frames) in (5, 50) else None
+        for number in range(100):
+            assert one.links[other.key].send(push(b"%d" % number))
+        for stop in (5, 50, 100):
+            await until(lambda count=stop: len(other.frames) == count, f"{stop} frames")
+            await asyncio.sleep(0.05)
+            assert len(other.frames) == stop
+            other.links[one.key].resume_reading()
+        assert [bytes(body) for _, body in other.frames] == [b"%d" % number for number in range(100)]
+
+
+@on_both_loops
+async def test_a_link_that_its_host_ends_tells_nothing_more() -> None:
+    async with loopback() as net:
+        one, other = net.seat(0), net.seat(1)
+        await net.connected(one, other)
+        other.heed = lambda link: link.close("enough", "") if len(other.frames) == 40 else None
+        for number in range(200):
+            one.links[other.key].send(push(b"%d" % number))
+        await until(lambda: other.closed and one.closed, "the end")
+        await asyncio.sleep(0.05)
+        assert len(other.frames) == 40
+        assert other.ends == [("enough", False)]
+
+
+@on_both_loops
+async def test_a_goodbye_behind_many_frames_is_heard_after_them() -> None:
+    async with loopback() as net:
+        one, other = net.seat(0), net.seat(1)
+        await net.connected(one, other)
+        for number in range(200):
+            assert one.links[other.key].send(push(b"%d" % number))
+        one.links[other.key].close("leaving", "", drain_ms=1000)
+        await until(lambda: other.closed, "the end")
+        assert len(other.frames) == 200
+        assert other.ends == [("leaving", True)]
+
+
+@on_both_loops
+async def test_who_is_lost_while_its_host_pauses_is_gone_at_once() -> None:
+    async with loopback() as net:
+        one, other = net.seat(0), net.seat(1)
+        await net.connected(one, other)
+        other.heed = lambda link: link.pause_reading()
+        for number in range(200):
+            assert one.links[other.key].send(push(b"%d" % number))
+        await until(lambda: other.frames, "the first frame")
+        link, gone = other.links[one.key], []
+        told = other.transport.link_gone
+        other.transport.link_gone = lambda link: (gone.append(link), told(link))  # type: ignore[method-assign]
+        link.abort()
+        await until(lambda: other.closed and not other.transport._sockets, "the end")
+        assert (len(other.frames), other.ends) == (1, [(EndCode.LOST, False)])
+        link.resume_reading()
+        await asyncio.sleep(0.01)
+        assert (len(other.frames), len(other.closed), gone) == (1, 1, [link])
 
 
 @on_both_loops

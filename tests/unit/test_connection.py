@@ -21,7 +21,7 @@ from cherrydag.gossip.message_codec import (
     decode_message,
     encode_message,
 )
-from cherrydag.net.connection import Connection, ConnectionLimits, Event, Opened
+from cherrydag.net.connection import FRAMES_AT_ONCE, Connection, Event, Opened
 from cherrydag.net.control import (
     BYTES_MAX,
     ControlKind,
@@ -33,6 +33,7 @@ from cherrydag.net.control import (
 )
 from cherrydag.net.faults import EndCode, NetFault
 from cherrydag.net.frame_reader import STAGING_BYTES, ReceivedFrame
+from cherrydag.net.pacing import ConnectionLimits
 from cherrydag.params import VERTEX_BYTES_MAX
 
 LIMITS = ConnectionLimits(rate_min=1000)
@@ -201,6 +202,45 @@ def test_frames_of_any_size_in_any_pieces_keep_their_bytes(sizes: list[int], pie
         at, turn = at + count, turn + 1
     assert [bytes(event[1]) for event in events] == bodies
     assert made.end is None
+
+
+@pytest.mark.parametrize("count", [0, 1, FRAMES_AT_ONCE - 1, FRAMES_AT_ONCE, FRAMES_AT_ONCE + 1, 1000])
+def test_many_frames_come_in_parts(count: int) -> None:
+    """Thousands fit into what is received at once, and each costs its turn."""
+    made = opened()
+    octets = b"".join(frame(MessageKind.PUSH, b"%d" % number) for number in range(count)) + b"\x02\0"
+    room = made.receive_buffer()
+    room[: len(octets)] = octets
+    parts = [made.received(len(octets), 0)]
+    while made.has_more:
+        parts.append(made.more(0))
+    assert [bytes(event[1]) for part in parts for event in part] == [
+        b"%d" % number for number in range(count)
+    ]
+    assert max(map(len, parts)) <= FRAMES_AT_ONCE
+    assert len(parts) == 1 + count // FRAMES_AT_ONCE
+    (last,) = made.feed(bytes(2) + bytes([MessageKind.PUSH]) + b"ab", 0)
+    assert bytes(last[1]) == b"ab"
+
+
+def test_nothing_more_comes_of_a_connection_that_has_ended() -> None:
+    made = opened()
+    octets = b"".join(frame(MessageKind.PUSH, b"x") for _ in range(100))
+    room = made.receive_buffer()
+    room[: len(octets)] = octets
+    assert len(made.received(len(octets), 0)) == FRAMES_AT_ONCE and made.has_more
+    made.close("bye", "", 0)
+    assert made.more(0) == [] and not made.has_more
+
+
+def test_a_fault_in_a_later_part_ends_it_behind_the_frames_before() -> None:
+    made = opened()
+    octets = b"".join(frame(MessageKind.PUSH, b"x") for _ in range(40)) + FRAME_HEAD.pack(5, 255)
+    room = made.receive_buffer()
+    room[: len(octets)] = octets
+    assert len(made.received(len(octets), 0)) == FRAMES_AT_ONCE and made.end is None
+    assert len(made.more(0)) == 40 - FRAMES_AT_ONCE
+    assert made.end is not None and not made.has_more
 
 
 @pytest.mark.parametrize("cut", range(1, 9))

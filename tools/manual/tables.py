@@ -22,9 +22,9 @@ from cherrydag.mempool import MempoolLimits
 from cherrydag.net import control, peer_record
 from cherrydag.net.address_book import BookLimits
 from cherrydag.net.admission import AdmissionLimits
-from cherrydag.net.connection import ConnectionLimits
 from cherrydag.net.dialing import DialLimits
 from cherrydag.net.discovery import DiscoveryLimits
+from cherrydag.net.pacing import ConnectionLimits
 from cherrydag.rpc.health import readiness as health_readiness
 from cherrydag.rpc.limits import RpcLimits
 from cherrydag.runtime import evidence, marks, peers, room, submissions

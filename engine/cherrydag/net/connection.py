@@ -6,7 +6,7 @@ must leave, within a fixed time and its size at the least rate. Bytes of a peer 
 """
 
 from dataclasses import dataclass
-from typing import NamedTuple, TypeAlias
+from typing import Final, NamedTuple, TypeAlias
 
 from cherrydag.errors import PeerFault
 from cherrydag.gossip.message_codec import (
@@ -31,26 +31,12 @@ from cherrydag.net.control import (
 from cherrydag.net.faults import EndCode, NetFault
 from cherrydag.net.frame_reader import FrameReader, ReceivedFrame
 from cherrydag.net.handshake import agree
+from cherrydag.net.pacing import ConnectionLimits, Pace, Ping
 from cherrydag.net.send_queue import Lane, SendQueue
 from cherrydag.primitives import PublicKey
 
-
-class ConnectionLimits(NamedTuple):
-    """Bounds of one connection.
-
-    handshake_ms: until the peer's hello is here. frame_ms: what any frame may take, in either direction,
-    besides its size at rate_min bytes a second. ping_ms: between pings. silent_ms: without a byte from the
-    peer after a ping. close_ms: for what is left to be sent after the end. queue_bytes_max: once so much
-    waits in a lane, nothing is added to it; one frame may go beyond.
-    """
-
-    handshake_ms: int = 3000
-    frame_ms: int = 5000
-    rate_min: int = 256 * 1024
-    ping_ms: int = 5000
-    silent_ms: int = 15_000
-    close_ms: int = 1000
-    queue_bytes_max: int = 4 * 1024 * 1024
+FRAMES_AT_ONCE: Final = 32
+"""Frames looked at in one go: nine thousand fit into what is received at once."""
 
 
 class Opened(NamedTuple):
@@ -83,64 +69,6 @@ class Traffic:
     shed: int = 0
 
 
-@dataclass(slots=True)
-class _Pace:
-    """By when the frame under way must be through, in one direction. frame: its number."""
-
-    frame: int = -1
-    started_ms: int = 0
-    deadline_ms: int | None = None
-
-    def follow(self, frame: int, size: int | None, now_ms: int, limits: ConnectionLimits) -> None:
-        """size: of the frame under way as far as known, None if there is none."""
-        if size is None:
-            self.frame, self.deadline_ms = -1, None
-            return
-        if frame != self.frame:
-            self.frame, self.started_ms = frame, now_ms
-        self.deadline_ms = self.started_ms + limits.frame_ms + size * 1000 // limits.rate_min
-
-    def is_late(self, now_ms: int) -> bool:
-        """Whether the frame under way has had its time."""
-        return self.deadline_ms is not None and now_ms >= self.deadline_ms
-
-
-class _Ping:
-    """Our pings, one at a time."""
-
-    __slots__ = ("_at_ms", "_left_ms", "_token", "_waits", "rtt_ms")
-
-    def __init__(self, now_ms: int) -> None:
-        self._at_ms = now_ms
-        self._token = 0
-        self._waits = False
-        self._left_ms: int | None = None
-        self.rtt_ms: int | None = None
-
-    def is_due(self, now_ms: int, limits: ConnectionLimits) -> bool:
-        return not self._waits and now_ms >= self._at_ms + limits.ping_ms
-
-    def start(self) -> int:
-        """The token of the next ping."""
-        self._token += 1
-        self._waits = True
-        return self._token
-
-    def left(self, now_ms: int) -> None:
-        """The queue has let go of the ping: what waits behind a large frame is not silent."""
-        if self._waits and self._left_ms is None:
-            self._left_ms = now_ms
-
-    def answered(self, token: int, now_ms: int) -> None:
-        if self._left_ms is None or token != self._token:
-            raise PeerFault(NetFault.PING, f"pong: {token} is no ping of ours")
-        self.rtt_ms = now_ms - self._left_ms
-        self._at_ms, self._waits, self._left_ms = now_ms, False, None
-
-    def is_silent(self, heard_ms: int, now_ms: int, limits: ConnectionLimits) -> bool:
-        return self._left_ms is not None and now_ms >= max(heard_ms, self._left_ms) + limits.silent_ms
-
-
 class Connection:
     """The state of one connection from the moment the peer has proven its key.
 
@@ -162,14 +90,16 @@ class Connection:
         self._dialled_key = dialled_key
         self._reader = FrameReader(self._check_head)
         self._queue = SendQueue()
-        self._in_pace, self._out_pace = _Pace(), _Pace()
+        self._in_pace, self._out_pace = Pace(), Pace()
         self._hello_by_ms = now_ms + self._limits.handshake_ms
         self._close_by_ms = 0
         self._heard_ms = now_ms
-        self._ping = _Ping(now_ms)
+        self._ping = Ping(now_ms)
         self._owes_pong = False
         self._owed: dict[int, int] = dict.fromkeys(ANSWERS.values(), 0)
         self._paused = False
+        self.has_more = False
+        """Whether frames may lie here that were not looked at."""
         self.end: End | None = None
         """Why it ended; None while it lives."""
         self.hello: Hello | None = None
@@ -206,19 +136,28 @@ class Connection:
     def received(self, count: int, now_ms: int) -> list[Event]:
         """The first `count` bytes of the room have been filled: what they come to, in order.
 
-        It may also come to an end, after these events.
+        It may also come to an end, after these events. While `has_more`, receive nothing and call `more`.
         """
         self.traffic.bytes_in += count
         if self.end is not None:
             return []
-        self._heard_ms = now_ms
         self._reader.received(count)
+        return self.more(now_ms)
+
+    def more(self, now_ms: int) -> list[Event]:
+        """What the next FRAMES_AT_ONCE frames come to, of the bytes that are here."""
+        self._heard_ms = now_ms
+        self.has_more = False
         events: list[Event] = []
+        last = self._reader.frames + FRAMES_AT_ONCE
         try:
             while self.end is None and (frame := self._reader.next()) is not None:
                 self.traffic.frames_in += 1
                 if (event := self._event(frame, now_ms)) is not None:
                     events.append(event)
+                if self._reader.frames == last:
+                    self.has_more = self.end is None
+                    break
         except PeerFault as fault:
             self._finish(fault.code, str(fault), now_ms)
         self._in_pace.follow(self._reader.frames, self._reader.size, now_ms, self._limits)
@@ -232,6 +171,8 @@ class Connection:
             count = min(len(room), len(view))
             room[:count] = view[:count]
             events += self.received(count, now_ms)
+            while self.has_more:
+                events += self.more(now_ms)
             view = view[count:]
         return events
 

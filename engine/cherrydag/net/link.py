@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from typing import TYPE_CHECKING, Final, Protocol, cast
 
 from cherrydag.errors import PeerFault, ShapeError
@@ -63,6 +64,12 @@ class Link(asyncio.BufferedProtocol):
         self._owner = owner
         self._proof = proof or _proven_key
         self._transport: asyncio.Transport | None = None
+        self._events: deque[Event] = deque()  # that the owner has not heard
+        self._end_read: End | None = None  # to which the bytes came behind these
+        self._is_paused = False
+        self._is_stopped = False
+        self._is_turn_due = False
+        self._lost: str | None = None
         self._is_full = False
         self._is_flush_due = False
         self._end_told = False
@@ -112,15 +119,17 @@ class Link(asyncio.BufferedProtocol):
 
     def pause_reading(self) -> None:
         """Take no more from the peer until resume_reading; its frames wait on its side."""
-        if self._transport is not None and self.connection is not None and not self._transport.is_closing():
+        if self.connection is not None and not self._is_paused:
+            self._is_paused = True
             self.connection.pause()
-            self._transport.pause_reading()
+            self._control_reading()
 
     def resume_reading(self) -> None:
         """Go on after pause_reading."""
-        if self._transport is not None and self.connection is not None and not self._transport.is_closing():
+        if self.connection is not None and self._is_paused:
+            self._is_paused = False
             self.connection.resume(self._owner.clock())
-            self._transport.resume_reading()
+            self._control_reading()
 
     # For the owner
 
@@ -166,20 +175,8 @@ class Link(asyncio.BufferedProtocol):
 
     def buffer_updated(self, nbytes: int) -> None:
         """The first bytes of the room are filled."""
-        connection = self.connection
-        if connection is None:
-            return
-        events = connection.received(nbytes, self._owner.clock())
-        end = connection.end
-        try:
-            for event in events:
-                self._owner.link_event(self, event)
-                if connection.end is not end:  # its owner has ended it
-                    break
-        except PeerFault as fault:
-            connection.close(fault.code, str(fault), self._owner.clock())
-        self.tell_end()
-        self._flush_soon()
+        if self.connection is not None:
+            self._take_in(self.connection, self.connection.received(nbytes, self._owner.clock()))
 
     def eof_received(self) -> None:
         """The peer sends nothing more: the loop closes the socket."""
@@ -194,14 +191,64 @@ class Link(asyncio.BufferedProtocol):
         self._flush()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """The socket is gone."""
-        if self.connection is not None:
-            self.connection.lost(str(exc) if exc else "the peer closed it without a goodbye")
-            self.tell_end()
+        """The socket is gone. What came before is still heard: there may be a goodbye in it."""
         self._transport = None
-        self._owner.link_gone(self)
+        self._lost = str(exc) if exc else "the peer closed it without a goodbye"
+        self._control_reading()
+        if not self._is_turn_due:
+            self._go()
 
     # Between them
+
+    def _take_in(self, connection: Connection, events: list[Event]) -> None:
+        """Tell the owner what has come, until it ends the link or the host pauses it."""
+        self._events.extend(events)
+        if events:
+            self._end_read = connection.end
+        try:
+            while self._events and not self._is_paused and connection.end is self._end_read:
+                self._owner.link_event(self, self._events.popleft())
+        except PeerFault as fault:
+            connection.close(fault.code, str(fault), self._owner.clock())
+        if connection.end is not None:
+            self._events.clear()
+        self.tell_end()
+        self._flush_soon()
+        self._control_reading()
+
+    def _control_reading(self) -> None:
+        """Receive nothing while the host pauses, or there is something left of what came before: that has
+        its turns of the loop."""
+        transport, connection = self._transport, self.connection
+        if connection is None:
+            return
+        is_left = bool(self._events) or connection.has_more
+        if is_left and not self._is_paused and not self._is_turn_due:
+            self._is_turn_due = True
+            asyncio.get_running_loop().call_soon(self._turn)
+        is_stopped = is_left or self._is_paused
+        if transport is not None and not transport.is_closing() and is_stopped != self._is_stopped:
+            self._is_stopped = is_stopped
+            transport.pause_reading() if is_stopped else transport.resume_reading()
+
+    def _turn(self) -> None:
+        """Go on with what came before."""
+        self._is_turn_due = False
+        if self.connection is not None and not self._is_paused:
+            now_ms = self._owner.clock()
+            events = [] if self._events else self.connection.more(now_ms)
+            self._take_in(self.connection, events)
+        if self._lost is not None and not self._is_turn_due:
+            self._go()
+
+    def _go(self) -> None:
+        """The socket is gone, and what came before was heard."""
+        text, self._lost = self._lost, None
+        if self.connection is not None and text is not None:
+            self.connection.lost(text)
+            self._events.clear()
+            self.tell_end()
+        self._owner.link_gone(self)
 
     def _flush_soon(self) -> None:
         """Send in the loop's next turn: once for all that this one queues."""

@@ -18,11 +18,12 @@ from cherrydag.errors import ConfigError
 from cherrydag.net.addresses import Place
 from cherrydag.net.admission import Admission, AdmissionLimits, Ban, plain
 from cherrydag.net.certificates import tls_context
-from cherrydag.net.connection import Connection, ConnectionLimits, Opened, Traffic
+from cherrydag.net.connection import Connection, Opened, Traffic
 from cherrydag.net.dialing import Dialer, DialLimits, Target
 from cherrydag.net.faults import EndCode, NetFault
 from cherrydag.net.handshake import check_validator, is_newer_kept
 from cherrydag.net.link import Link
+from cherrydag.net.pacing import ConnectionLimits
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping, Sequence

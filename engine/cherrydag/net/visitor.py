@@ -132,7 +132,10 @@ class Visitor:
         if not count:
             connection.lost("the peer closed it without a goodbye")
             return []
-        return connection.received(count, self._now_ms())
+        events = connection.received(count, self._now_ms())
+        while connection.has_more:
+            events += connection.more(self._now_ms())
+        return events
 
     def _checked(self, call: Callable[..., _T], *arguments: object) -> _T:
         try:
