@@ -24,7 +24,7 @@ from cherrydag.rpc.server import RpcOptions
 from cherrydag.runtime.home import Home
 from cherrydag.runtime.node_runner import NetworkOptions
 from cherrydag.runtime.opening import LedgerOptions
-from cherrydag.runtime.service import ServiceLimits
+from cherrydag.runtime.service_limits import ServiceLimits
 from cherrydag.signing import KeyPair
 
 

@@ -1,6 +1,7 @@
 """What a ledger admits: nothing that would be free, and in an overload only what can be final in time."""
 
 import asyncio
+import time
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -14,12 +15,14 @@ from cherrydag.execution.accounts import Status
 from cherrydag.ledger import AsyncLedger
 from cherrydag.mempool import MempoolLimits
 from cherrydag.overload import OverloadLimits
+from cherrydag.params import NONCE_WINDOW
 from cherrydag.runtime import funding as funding_module
 from cherrydag.runtime import service as service_module
 from cherrydag.runtime.gate import OPEN, WAIT
 from cherrydag.runtime.opening import LedgerOptions
-from cherrydag.runtime.service import Service, ServiceLimits
-from cherrydag.runtime.submissions import UNFUNDED_CODE, Phase
+from cherrydag.runtime.service import Service
+from cherrydag.runtime.service_limits import ServiceLimits
+from cherrydag.runtime.submissions import FAR_CODE, UNFUNDED_CODE, Phase
 from cherrydag.signing import KeyPair, generate_keypair, sign_records
 from cherrydag.storage.values import StoreOptions
 from cherrydag.transaction import Records, build_transfers
@@ -41,14 +44,16 @@ async def opened(folder: Path, options: LedgerOptions = OPTIONS):
         yield ledger, ledger._running.service
 
 
-def signed(ledger: AsyncLedger, keys: list[KeyPair], to: KeyPair, amount: int = 1, count: int = 1) -> Records:
-    """`count` transfers from each key, one after another."""
+def signed(
+    ledger: AsyncLedger, keys: list[KeyPair], to: KeyPair, amount: int = 1, count: int = 1, first: int = 0
+) -> Records:
+    """`count` transfers from each key, one after another. first: nonce."""
     senders = np.repeat(np.arange(len(keys)), count)
     records = build_transfers(
         senders=b"".join(keys[i].public_key for i in senders),
         recipients=address_of(to.public_key),
         amounts=amount,
-        nonces=np.tile(np.arange(count), len(keys)).astype(np.uint64),
+        nonces=np.tile(np.arange(first, first + count), len(keys)).astype(np.uint64),
     )
     sign_records(records, ledger.transaction_key, keys, senders)
     return records
@@ -106,6 +111,34 @@ async def test_what_is_funded_meanwhile_is_admitted(tmp_path):
         await (await ledger.transfer(ledger.treasury, ALICE, 10)).final()
         assert (await (await early).final()).statuses.tolist() == [Status.APPLIED]
         assert (ledger.balance(BOB), service.funding.held) == (3, 0)
+
+
+@pytest.mark.parametrize("first", [NONCE_WINDOW, 10**6])
+async def test_a_nonce_that_is_too_far_is_in_no_vertex(tmp_path, first):
+    """There it would come to nothing, and pay nothing."""
+    async with opened(tmp_path) as (ledger, service):
+        far = signed(ledger, [ledger.treasury], BOB, count=2, first=first)
+        told = await ledger.submit(far, wait=False)
+        assert told.refusal().code == "sender_nonce_far"
+        assert set(told.phases.tolist()) == {Phase.REFUSED} and len(service.mempool) == 0
+        begun_s = time.monotonic()
+        told = await ledger.submit(far, wait=True)
+        assert time.monotonic() - begun_s >= 0.4 and set(told.codes.tolist()) == {FAR_CODE}
+        near = signed(ledger, [ledger.treasury], BOB, count=1, first=NONCE_WINDOW - 1)
+        assert (await (await ledger.submit(near, wait=False)).final()).statuses.tolist() == [Status.APPLIED]
+        assert service.mempool.stats().outcomes[1] == 1
+
+
+async def test_nonces_that_come_before_those_below_them_wait_for_these(tmp_path):
+    async with opened(tmp_path) as (ledger, service):
+        late = signed(ledger, [ledger.treasury], BOB, count=200, first=NONCE_WINDOW)
+        waiting = asyncio.create_task(ledger.submit(late, wait=True))
+        await asyncio.sleep(0.05)
+        assert len(service.mempool) == 0 and not waiting.done()
+        early = await ledger.submit(signed(ledger, [ledger.treasury], BOB, count=NONCE_WINDOW), wait=True)
+        for told in (early, await waiting):
+            assert set((await told.final()).statuses.tolist()) == {Status.APPLIED}
+        assert ledger.balance(BOB) == 200 + NONCE_WINDOW
 
 
 async def test_the_unfunded_of_one_slice_do_not_hold_up_the_next(tmp_path, monkeypatch):

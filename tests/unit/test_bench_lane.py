@@ -15,7 +15,7 @@ from cherrydag.mempool import AddStatus
 from cherrydag.params import RECORD_BYTES
 from cherrydag.rpc.forms import ANSWER
 from cherrydag.rpc.link import RemoteOverloaded
-from cherrydag.runtime.submissions import Phase
+from cherrydag.runtime.submissions import FAR_CODE, Phase
 
 Answer = Callable[[int], tuple[bytes, str]]
 
@@ -125,7 +125,7 @@ async def test_an_overloaded_node_is_asked_again_and_it_is_counted() -> None:
     assert lane.samples[0].due_us == 0
 
 
-@pytest.mark.parametrize("code", [AddStatus.FULL, AddStatus.SENDER_FULL])
+@pytest.mark.parametrize("code", [AddStatus.FULL, AddStatus.SENDER_FULL, FAR_CODE])
 async def test_only_what_found_no_room_is_sent_again(code: AddStatus) -> None:
     def half(count: int) -> tuple[bytes, str]:
         return rows(count - 1) + rows(1, Phase.REFUSED, code, 0), ""

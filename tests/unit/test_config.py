@@ -26,7 +26,7 @@ from cherrydag.errors import ConfigError
 from cherrydag.genesis import Allocation, Genesis, Validator
 from cherrydag.overload import OverloadLimits
 from cherrydag.primitives import Address, Amount, Stake, TimestampMs
-from cherrydag.runtime.service import ServiceLimits
+from cherrydag.runtime.service_limits import ServiceLimits
 from cherrydag.signing import generate_keypair
 
 KEYS = [generate_keypair(bytes([i]) * 32).public_key for i in (1, 2)]

@@ -11,7 +11,7 @@ from cherrydag.rpc.limits import RpcLimits
 from cherrydag.rpc.methods import table as methods_table
 from cherrydag.rpc.params import ADDRESS, OCTETS
 from cherrydag.rpc.socket_methods import socket_table
-from cherrydag.runtime.submissions import SIGNATURE_CODE, UNFUNDED_CODE, describe
+from cherrydag.runtime.submissions import FAR_CODE, SIGNATURE_CODE, UNFUNDED_CODE, describe
 from cherrydag.transaction import RecordFault
 from manual.markdown import code, table, texts_below
 
@@ -93,7 +93,7 @@ def codes() -> str:
     """Why a transaction is not taken, and what became of one that is final."""
     words, reasons = texts_below(AddStatus), texts_below(Status)
     refused = [(int(one), code(describe(one)[0]), words.get(one.name, "")) for one in AddStatus]
-    numbers = [SIGNATURE_CODE, UNFUNDED_CODE, *[64 + fault for fault in RecordFault if fault]]
+    numbers = [SIGNATURE_CODE, UNFUNDED_CODE, FAR_CODE, *[64 + fault for fault in RecordFault if fault]]
     refused += [(number, code(describe(number)[0]), describe(number)[1]) for number in numbers]
     final = [
         (int(one), code(one.name.lower()), "yes" if one.is_charged else "no", reasons.get(one.name, ""))

@@ -22,7 +22,7 @@ from cherrydag.execution.accounts import Status
 from cherrydag.mempool import AddStatus
 from cherrydag.rpc.forms import ANSWER, status_name
 from cherrydag.rpc.link import Link, RemoteOverloaded
-from cherrydag.runtime.submissions import Phase, describe
+from cherrydag.runtime.submissions import FAR_CODE, Phase, describe
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -44,7 +44,7 @@ RETRY_MS: Final = 250
 
 _RECONNECT_MS: Final = 100
 _FORGOTTEN: Final = "submission_unknown"  # to hand the same transfers in again is harmless
-_TRANSIENT: Final = (AddStatus.SENDER_FULL, AddStatus.FULL)
+_TRANSIENT: Final = (AddStatus.SENDER_FULL, AddStatus.FULL, FAR_CODE)
 
 
 class Sample(NamedTuple):

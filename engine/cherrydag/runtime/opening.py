@@ -36,7 +36,8 @@ from cherrydag.runtime.marking import Marking
 from cherrydag.runtime.marks import divergence_in, is_safe_mode
 from cherrydag.runtime.restoring import restore
 from cherrydag.runtime.role import Role, role_of
-from cherrydag.runtime.service import Service, ServiceLimits
+from cherrydag.runtime.service import Service
+from cherrydag.runtime.service_limits import ServiceLimits
 from cherrydag.runtime.verification import Verifier
 from cherrydag.runtime.workers import WorkerPool
 from cherrydag.signing import KeyPair, generate_keypair

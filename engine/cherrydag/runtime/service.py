@@ -6,7 +6,6 @@ transaction comes back through the tag that the mempool keeps with it. Reads are
 
 import asyncio
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 from typing import Final
 
 import numpy as np
@@ -16,17 +15,19 @@ from cherrydag.crypto import DIGEST_BYTES
 from cherrydag.errors import Closed, NoRoom, Overloaded, Rejected
 from cherrydag.execution.accounts import Status
 from cherrydag.mempool import AddStatus, Mempool, MempoolSource, Presence
-from cherrydag.overload import OverloadControl, OverloadLimits
+from cherrydag.overload import OverloadControl
 from cherrydag.params import BODY_BYTES_MAX, VALID_FOREVER
 from cherrydag.payload import body_offsets
 from cherrydag.primitives import Digest
 from cherrydag.runtime.books import Executed, places_of
-from cherrydag.runtime.funding import FUNDING_MS, Funding
+from cherrydag.runtime.funding import Funding
 from cherrydag.runtime.gate import Gate
 from cherrydag.runtime.host import Host
 from cherrydag.runtime.lookups import Lookups
+from cherrydag.runtime.service_limits import ServiceLimits
 from cherrydag.runtime.slices import Mask, Slice
 from cherrydag.runtime.submissions import (
+    FAR_CODE,
     ROWS_MAX,
     SIGNATURE_CODE,
     UNFUNDED_CODE,
@@ -57,17 +58,6 @@ _TRANSIENT: Final = np.isin(np.arange(256), (AddStatus.SENDER_FULL, AddStatus.FU
 """Refusals that the next commit may lift."""
 
 
-@dataclass(frozen=True, slots=True)
-class ServiceLimits:
-    """submissions_max: open at a time. fee_min: least fee that this node admits, if above the chain's.
-    funding_ms: how long what cannot be paid for waits for its funds."""
-
-    submissions_max: int = 1 << 16
-    fee_min: int = 1
-    funding_ms: int = FUNDING_MS
-    overload: OverloadLimits = field(default_factory=OverloadLimits)
-
-
 class Service:
     """Admits transactions and tells what becomes of them. It is its host's listener.
 
@@ -91,9 +81,8 @@ class Service:
         self._verifier = verifier
         self._limits = limits
         self._loop = asyncio.get_running_loop()
-        self._settled: dict[
-            int, tuple[bytes, Words]
-        ] = {}  # ids and tags of commits that are not executed yet
+        # Ids and tags of commits that are not executed yet.
+        self._settled: dict[int, tuple[bytes, Words]] = {}
         self.check_admits: Callable[[], None] = lambda: None
         """Raises Rejected if this node takes no transactions at all."""
         self._progress: asyncio.Future[None] = self._loop.create_future()
@@ -187,8 +176,7 @@ class Service:
                 unchecked -= len(item.rows)
                 self.gate.arriving -= len(item.rows)
                 unpaid = await self._admit(submission, number, item, codes, wait)
-                if unpaid is not None:
-                    holds.append(self._loop.create_task(self._hold(submission, number, unpaid, wait)))
+                holds += [self._loop.create_task(self._hold(submission, number, it, wait)) for it in unpaid]
             if holds:
                 await asyncio.gather(*holds)
         except BaseException:
@@ -211,7 +199,7 @@ class Service:
         )
         codes = code_of_fault(faults)
         if self.funding.is_full:
-            unpaid = (codes == 0) & self.funding.unpaid(item)
+            unpaid = (codes == 0) & self.funding.judge(item)[0]
             codes[unpaid] = UNFUNDED_CODE
             self.funding.refused += int(unpaid.sum())
         sound = codes == 0
@@ -223,24 +211,33 @@ class Service:
 
     async def _admit(
         self, submission: Submission, number: int, item: Slice, codes: Octets, wait: bool
-    ) -> Slice | None:
-        """Refuse rows by their codes, and add those that can pay; the others, if there are any."""
+    ) -> list[Slice]:
+        """Refuse rows by their codes, and add those that can pay; those that cannot yet."""
         bad = codes > 0
         if bad.any():
             submission.mark_refused(item.rows[bad], codes[bad])
             item = item.kept(~bad)
-        unpaid = self.funding.unpaid(item)
-        if not unpaid.any():
-            await self._add(submission, number, item, wait)
-            return None
-        await self._add(submission, number, item.kept(~unpaid), wait)
-        return item.kept(unpaid)
+        held: list[Slice] = []
+        while True:
+            unpaid, far = self.funding.judge(item)
+            is_due = ~(unpaid | far)
+            if unpaid.any():
+                held.append(item.kept(unpaid))
+            await self._add(submission, number, item if is_due.all() else item.kept(is_due), wait)
+            if not far.any():
+                return held
+            item = item.kept(far)
+            is_near = wait and await self.funding.comes_near(item)
+            self._check_running()
+            if not is_near:
+                submission.mark_refused(item.rows, FAR_CODE)
+                return held
 
     async def _hold(self, submission: Submission, number: int, item: Slice, wait: bool) -> None:
         """Those that cannot pay yet: each slice for its own while, beside the slices behind it."""
         late = await self.funding.hold(item, lambda part: self._add(submission, number, part, wait))
         if len(late):
-            submission.mark_refused(late, np.full(len(late), UNFUNDED_CODE, np.uint8))
+            submission.mark_refused(late, UNFUNDED_CODE)
 
     async def _add(self, submission: Submission, number: int, item: Slice, wait: bool) -> None:
         """Into the mempool, or not, by row."""
@@ -278,11 +275,8 @@ class Service:
         if Presence(self.mempool.status(transaction_id)[0]) is Presence.SETTLED:
             found = self.lookups.outcome(transaction_id)
             if found is not None:
-                submission.mark_final(
-                    np.array([row], np.uint64),
-                    np.array([found.place.number], np.uint64),
-                    np.array([found.status], np.uint8),
-                )
+                place, status = np.array([found.place.number], np.uint64), np.array([found.status], np.uint8)
+                submission.mark_final(np.array([row], np.uint64), place, status)
                 return
         self.tracker.follow(number, row)
 

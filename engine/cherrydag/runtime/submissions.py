@@ -13,6 +13,7 @@ import numpy.typing as npt
 from cherrydag.crypto import DIGEST_BYTES
 from cherrydag.errors import Rejected
 from cherrydag.mempool import AddStatus
+from cherrydag.params import NONCE_WINDOW
 from cherrydag.primitives import Digest
 from cherrydag.transaction import Octets, RecordFault, Words
 
@@ -53,6 +54,11 @@ UNFUNDED_CODE: Final = 33
 """Code of a transaction whose sender cannot pay its fee. It may be handed in again once that has changed."""
 
 
+FAR_CODE: Final = 34
+"""Code of a transaction whose nonce is too far above those that its sender has used: it would come to nothing
+and pay nothing. It may be handed in again when those before it are final."""
+
+
 def code_of_fault(faults: Octets) -> Octets:
     """Codes of structural faults: 64 and the RecordFault's number."""
     return np.where(faults > 0, faults + np.uint8(_FAULT_BASE), 0).astype(np.uint8)
@@ -64,6 +70,8 @@ def describe(code: int) -> tuple[str, str]:
         return "transaction_signature", "the signature is not valid for this chain"
     if code == UNFUNDED_CODE:
         return "sender_unfunded", "the sender's balance was below the fee, as of the last commit"
+    if code == FAR_CODE:
+        return "sender_nonce_far", f"the nonce was {NONCE_WINDOW} or more above the lowest that is not used"
     if code > _FAULT_BASE:
         fault = _FAULTS[code - _FAULT_BASE]
         return f"transaction_{fault.name.lower()}", fault.text
@@ -76,8 +84,8 @@ class SubmittedRows:
     """What is known of n transactions of one call.
 
     ids: n x 32 bytes. codes: n, AddStatus of those that reached the mempool, of the others SIGNATURE_CODE,
-    UNFUNDED_CODE, or 64 plus the RecordFault. phases: n, a Phase each. statuses: n, execution's status of
-    what is final. places: n, commit index << 32 | position within the commit, of what has a place.
+    UNFUNDED_CODE, FAR_CODE, or 64 plus the RecordFault. phases: n, a Phase each. statuses: n, execution's
+    status of what is final. places: n, commit index << 32 | position within the commit, of what has a place.
     """
 
     __slots__ = ("codes", "ids", "phases", "places", "statuses")
@@ -145,8 +153,8 @@ class Submission(SubmittedRows):
 
     # For the ledger
 
-    def mark_refused(self, rows: Rows, codes: Octets) -> None:
-        """Rows by number, none marked before."""
+    def mark_refused(self, rows: Rows, codes: Octets | int) -> None:
+        """Rows by number, none marked before. codes: of each, or of all."""
         self.codes[rows] = codes
         self.phases[rows] = Phase.REFUSED
         self._close(len(rows), len(rows))
