@@ -9,6 +9,7 @@ signed.
 """
 
 import asyncio
+import gc
 import os
 import resource
 import signal
@@ -248,6 +249,9 @@ class Daemon:
             only_reads=listening.freeze or None,
         )
         self._ready(listening)
+        # What is here now stays: going through all of it would hold up the loop for 60 ms now and then.
+        gc.collect()
+        gc.freeze()
         notify("READY=1")
 
     async def _serve(self, node: RunningNode, mark: RunMark) -> None:

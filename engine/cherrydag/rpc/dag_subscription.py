@@ -34,8 +34,9 @@ class DagSubscription(Subscription):
 
     def stop(self) -> None:
         """Leave."""
-        if self._task is not None:
-            self._task.cancel()
+        task, self._task = self._task, None
+        if task is not None:
+            task.cancel()
         self.session.hub.dag.leave(self)
 
     async def _catch_up(self) -> None:

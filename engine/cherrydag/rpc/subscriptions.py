@@ -11,7 +11,7 @@ import asyncio
 from collections import OrderedDict, deque
 from contextlib import suppress
 from itertools import count
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 import orjson
@@ -92,16 +92,20 @@ class CommitSubscription(Subscription):
 
     def stop(self) -> None:
         """Leave."""
-        if self._task is not None:
-            self._task.cancel()
+        task, self._task = self._task, None
+        if task is not None:
+            task.cancel()
         self.session.hub.commits.pop(self, None)
+
+    def _tell_next(self, hub: Hub) -> None:
+        event = hub.backend.event(self._told + 1)  # which must not be kept while its client does not read
+        self.tell(event.index, hub.encoded(event))
 
     async def _catch_up(self, hub: Hub) -> None:
         """From the check of the index to the joining nothing else runs: the next event is the hub's."""
         try:
             while self._told < hub.index:
-                event = hub.backend.event(self._told + 1)
-                self.tell(event.index, hub.encoded(event))
+                self._tell_next(hub)
                 await hub.backend.reads.enter()
                 await self.session.room()
             hub.commits[self] = None
@@ -249,12 +253,6 @@ class Hub:
                 self.ids.remove(subscription, [key])
 
 
-class _Queued(NamedTuple):
-    data: bytes
-    subscription: Subscription | None
-    cursor: int
-
-
 class Session:
     """One socket: its subscriptions, and the queue of what it is to be told.
 
@@ -268,10 +266,11 @@ class Session:
         self.has_ended = False
         self._limits = hub.backend.limits
         self._on_end = on_end
-        self._queue: deque[_Queued] = deque()
+        # (data, subscription's number or 0, cursor): plain tuples of these cost the collector nothing.
+        self._queue: deque[tuple[bytes, int, int]] = deque()
         self._numbers = count(1)
         self._new: list[Subscription] = []
-        self._early: list[_Queued] = []
+        self._early: list[tuple[bytes, Subscription, int]] = []
         self._filled = asyncio.Event()
         self._moved = asyncio.Event()
 
@@ -282,12 +281,12 @@ class Session:
         if self.has_ended:
             return
         if subscription is not None and subscription.is_new:
-            self._early.append(_Queued(data, subscription, cursor))
+            self._early.append((data, subscription, cursor))
             return
         if self.queued_bytes and self.queued_bytes + len(data) > self._limits.queue_bytes:
             self.lag()
             return
-        self._queue.append(_Queued(data, subscription, cursor))
+        self._queue.append((data, subscription.number if subscription else 0, cursor))
         self.queued_bytes += len(data)
         self._filled.set()
 
@@ -309,13 +308,13 @@ class Session:
         while not self._queue:
             self._filled.clear()
             await self._filled.wait()
-        return self._queue[0].data
+        return self._queue[0][0]
 
     def sent(self) -> None:
         """What `next` gave has been handed to the socket."""
-        data, subscription, cursor = self._queue.popleft()
+        data, number, cursor = self._queue.popleft()
         self.queued_bytes -= len(data)
-        if subscription is not None:
+        if (subscription := self.subscriptions.get(number)) is not None:
             subscription.cursor = cursor
         self._moved.set()
 
@@ -346,6 +345,7 @@ class Session:
         """Let all subscriptions go."""
         for subscription in list(self.subscriptions.values()):
             self.forget(subscription)
+        self._queue.clear()
         self.hub.sessions.pop(self, None)
 
     def forget(self, subscription: Subscription) -> None:
