@@ -179,6 +179,7 @@ def test_evidence_is_reported_once_for_a_slot_also_for_a_refused_vertex() -> Non
     gate.give(third, second)
     gate.give(twin(ROWS[0][1]))
     assert gate.effects(Report) == [Report(ROWS[0][1], twin(ROWS[0][1]))]
+    assert gate.acceptance.equivocated == {2: 1, 1: 1}
 
 
 def test_evidence_is_reported_when_the_second_vertex_enters_because_it_is_wanted() -> None:

@@ -8,12 +8,13 @@ from vertices import digest
 from cherrydag.commit import CommitVote
 from cherrydag.consensus.commit_votes import CommitVotes
 from cherrydag.consensus.main_chain import ChainParams, MainChain
-from cherrydag.consensus.proposer import Proposer, Scene
+from cherrydag.consensus.proposer import DISTRUST_ROUNDS, Proposer, Scene
 from cherrydag.consensus.rounds import Rounds
 from cherrydag.consensus.timing import Timing
 from cherrydag.dag.graph import Limits, Outcome
 from cherrydag.dag.tips import TipSelector
 from cherrydag.dag.window import Window
+from cherrydag.primitives import Round, ValidatorIndex
 from cherrydag.verify import EpochRules
 from cherrydag.vertex import ValidatorVertex, Vertex
 
@@ -39,9 +40,10 @@ class Stage:
         self.chain = MainChain(committee, bytes(32), self.window, ChainParams())
         self.rounds, self.votes = Rounds(committee), CommitVotes(committee)
         self.selector = TipSelector(self.window.graph, 7)
+        self.equivocated: dict[ValidatorIndex, Round] = {}
         leads = [self.chain.leader(1), self.chain.leader(2)]
         self.me = next(a for a in range(len(committee)) if a not in leads) if me is None else me
-        scene = Scene(self.window, self.chain, self.rounds, self.votes, self.selector)
+        scene = Scene(self.window, self.chain, self.rounds, self.votes, self.selector, self.equivocated)
         self.proposer = Proposer(rules, self.me, timing or Timing(), scene)
         self.add(*vertices)
 
@@ -399,6 +401,59 @@ def test_of_an_equivocation_the_lowest_digest_is_linked_and_never_another() -> N
     stage = Stage(*rows[0], *rows[1][:3], others[0], me=0)
     stage.add(FORGE.vertex(3, 0, [*rows[1][:3], others[0]]), low)
     assert low.ref not in stage.proposer.ancestors(4)
+
+
+def test_who_has_equivocated_is_left_out_while_the_others_are_a_quorum() -> None:
+    rows = FORGE.rounds(2)
+    stage = Stage(*flat(rows))
+    liar = next(author for author in range(4) if author != stage.me)
+    assert {ref.author for ref in stage.proposer.ancestors(Round(3))} == {0, 1, 2, 3}
+    stage.equivocated[ValidatorIndex(liar)] = Round(2)
+    assert {ref.author for ref in stage.proposer.ancestors(Round(3))} == {0, 1, 2, 3} - {liar}
+    stage.equivocated[ValidatorIndex(stage.me)] = Round(2)  # whatever others say of us
+    assert stage.proposer.ancestors(Round(3))[0] == rows[1][stage.me].ref
+
+
+def test_who_has_equivocated_is_taken_where_there_is_no_quorum_without_him_but_late() -> None:
+    rows = FORGE.rounds(2)
+    probe = Stage()
+    liar, absent = [author for author in range(4) if author != probe.me][:2]
+    stage = stage_after(rows[0], [vertex for vertex in rows[1] if vertex.author != absent], me=probe.me)
+    stage.equivocated[ValidatorIndex(liar)] = Round(2)
+    assert stage.ready(DELAY_MS) is None and stage.wake_ms == TIMEOUT_MS
+    assert stage.ready(TIMEOUT_MS - 1) is None
+    assert stage.ready(TIMEOUT_MS) == 3
+    assert {ref.author for ref in stage.proposer.ancestors(Round(3)) if ref.round == 2} == {0, 1, 2, 3} - {
+        absent
+    }
+
+
+def test_a_third_that_comes_late_is_better_than_one_who_has_equivocated() -> None:
+    rows = FORGE.rounds(2)
+    probe = Stage()
+    liar, late = [author for author in range(4) if author != probe.me][:2]
+    stage = stage_after(rows[0], [vertex for vertex in rows[1] if vertex.author != late], me=probe.me)
+    stage.equivocated[ValidatorIndex(liar)] = Round(1)
+    assert stage.ready(DELAY_MS) is None
+    stage.add(rows[1][late])
+    assert stage.ready(DELAY_MS + 1) == 3
+    assert liar not in {ref.author for ref in stage.proposer.ancestors(Round(3))}
+
+
+def test_a_leader_that_has_equivocated_is_not_waited_for() -> None:
+    rows = FORGE.rounds(2)
+    leader = Stage().chain.leader(2)
+    stage = stage_after(rows[0], [vertex for vertex in rows[1] if vertex.author != leader])
+    stage.equivocated[leader] = Round(1)
+    assert stage.ready(DELAY_MS) == 3
+
+
+@pytest.mark.parametrize(("ago", "is_left_out"), [(DISTRUST_ROUNDS, True), (DISTRUST_ROUNDS + 1, False)])
+def test_after_many_rounds_an_equivocator_is_taken_again(ago: int, is_left_out: bool) -> None:
+    stage = Stage(*flat(FORGE.rounds(2)))
+    liar = next(author for author in range(4) if author != stage.me)
+    stage.equivocated[ValidatorIndex(liar)] = Round(3 - ago)
+    assert (liar not in {ref.author for ref in stage.proposer.ancestors(Round(3))}) == is_left_out
 
 
 def test_what_lies_at_or_below_gc_round_is_not_linked() -> None:

@@ -5,6 +5,7 @@ which may come again, or be fetched once something accepted refers to it.
 """
 
 import heapq
+from collections.abc import Mapping
 from typing import Final, NamedTuple
 
 from cherrydag.consensus.door import Door, Refusal
@@ -14,7 +15,7 @@ from cherrydag.consensus.timing import Timing
 from cherrydag.dag.graph import Outcome
 from cherrydag.dag.pending import Missing, Parked, PendingTable
 from cherrydag.dag.window import Window
-from cherrydag.primitives import Peer, PublicKey, Round, TimestampMs
+from cherrydag.primitives import Peer, PublicKey, Round, TimestampMs, ValidatorIndex
 from cherrydag.refs import AnyRef, round_of
 from cherrydag.vertex import ValidatorVertex, Vertex
 
@@ -59,6 +60,11 @@ class Acceptance:
         self._early_by_peer: dict[Peer, int] = {}
         self._door = Door(window, self.pending, outbox)
         self.refused: dict[Refusal, int] = dict.fromkeys(Refusal, 0)
+
+    @property
+    def equivocated(self) -> Mapping[ValidatorIndex, Round]:
+        """The highest round in which two vertices of a validator were seen."""
+        return self._door.equivocated
 
     def offer(self, vertex: Vertex, source: Peer, clock: Clock) -> list[Accepted]:
         """Take a vertex that has passed verify; return what has entered because of it, parents first."""

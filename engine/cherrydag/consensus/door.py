@@ -79,6 +79,7 @@ class Door:
         "_sponsors",
         "_uncommitted",
         "_window",
+        "equivocated",
     )
 
     def __init__(self, window: Window, pending: PendingTable[Vertex], outbox: Outbox) -> None:
@@ -91,6 +92,8 @@ class Door:
         self._seqs: dict[Seq, OperatorVertex] = {}
         self._seqs_of_round: dict[Round, list[Seq]] = {}
         self._reported: dict[Slot | Seq, None] = {}
+        self.equivocated: dict[ValidatorIndex, Round] = {}
+        """The highest round in which two vertices of a validator were seen."""
         self._quotas: dict[PublicKey, int] = {}
         self._uncommitted: dict[PublicKey, int] = {}
         self._sponsors: dict[Digest, Sponsor] = {}
@@ -229,6 +232,9 @@ class Door:
         """Evidence, once for a slot or seq."""
         if key not in self._reported and first.digest != second.digest:
             self._reported[key] = None
+            if isinstance(second, ValidatorVertex):
+                known = self.equivocated.get(second.author, second.round)
+                self.equivocated[second.author] = max(known, second.round)
             self._outbox.emit(Report(first, second))
 
 

@@ -86,7 +86,8 @@ class Engine:
         self.selector = TipSelector(self.window.graph, int.from_bytes(seed[:8], "little"))
         self.author: Author | None = None
         if identity is not None:
-            scene = Scene(self.window, self.chain, self.rounds, self.commit_votes, self.selector)
+            equivocated = self.acceptance.equivocated
+            scene = Scene(self.window, self.chain, self.rounds, self.commit_votes, self.selector, equivocated)
             self.author = Author(
                 rules, params.gc_depth, timing, identity, scene, self.checkpoints, self._outbox
             )

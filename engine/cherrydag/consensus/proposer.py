@@ -1,6 +1,7 @@
 """When a validator makes its next vertex, and what the vertex refers to (consensus.md, 3)."""
 
 from collections import deque
+from collections.abc import Mapping
 from typing import Final, NamedTuple
 
 from cherrydag.consensus.commit_votes import CommitVotes
@@ -21,15 +22,23 @@ _PATIENT_ROUNDS: Final = 8
 
 _DOUBLINGS_MAX: Final = 6
 
+DISTRUST_ROUNDS: Final = 10_000
+"""For which an equivocator is left out, ten minutes or so: each time he is let in again, the others have to
+fetch what he has made since, one vertex after another."""
+
 
 class Scene(NamedTuple):
-    """What a proposer looks at; it changes none of it but the selector's turns."""
+    """What a proposer looks at; it changes none of it but the selector's turns.
+
+    equivocated: the highest round in which two vertices of a validator were seen.
+    """
 
     window: Window
     chain: MainChain
     rounds: Rounds
     votes: CommitVotes
     selector: TipSelector
+    equivocated: Mapping[ValidatorIndex, Round]
 
 
 class Proposer:
@@ -38,7 +47,8 @@ class Proposer:
     def __init__(self, rules: EpochRules, me: ValidatorIndex, timing: Timing, scene: Scene) -> None:
         self._rules = rules
         self._me = me
-        self._window, self._chain, self._rounds, self._votes, self._selector = scene
+        self._window, self._chain, self._rounds, self._votes, self._selector = scene[:5]
+        self._equivocated = scene.equivocated
         self._timing = timing
         self._is_solo = len(rules.committee) == 1
         n = len(rules.committee)
@@ -109,6 +119,10 @@ class Proposer:
         if now_ms < due_ms:
             self.wake_ms = due_ms
             return None
+        late_ms = TimestampMs(self._entered[1] + self._leader_timeout_ms(round_))
+        if now_ms < late_ms and not self._has_trusted(round_):
+            self.wake_ms = late_ms  # without the others an equivocator has to do
+            return None
         self.is_unheard = not self._is_referenced()
         stands_ms = TimestampMs(self._clock[1] + self._timing.resend_ms)
         if self.is_unheard and now_ms < stands_ms:
@@ -119,11 +133,17 @@ class Proposer:
     def ancestors(self, round_: Round) -> tuple[VertexRef, ...]:
         """Our last vertex, then the highest of each other author below the round that is new to us.
 
-        Of an equivocation the lowest digest is taken, and the others never, since rounds only rise.
+        Of an equivocation the lowest digest is taken, and the others never, since rounds only rise. Who has
+        equivocated lately is left out as long as the others are a quorum: each of us may have seen another
+        one of his vertices, which the rest would have to fetch, and where he leads nobody would have a
+        quorum of votes nor of blames.
         """
         others = (a for a in range(len(self._highest)) if a != self._me)
         found = (self._newest(ValidatorIndex(author), round_) for author in others)
-        return (self.own, *(ref for ref in found if ref is not None))
+        refs = [self.own, *(ref for ref in found if ref is not None)]
+        if self._has_trusted(round_):
+            refs = [ref for ref in refs if not self._is_distrusted(ref.author, round_)]
+        return tuple(refs)
 
     def tips(self, round_: Round, tip_cost: int) -> tuple[OperatorRef, ...]:
         """Operator vertices for a vertex of this round, by fair selection, within the tip window."""
@@ -173,7 +193,10 @@ class Proposer:
     def _has_leader(self, round_: Round) -> bool:
         before = Round(round_ - 1)
         window = self._window
-        return before <= window.gc_round or len(window.graph.slot(before, self._chain.leader(before))) > 0
+        if before <= window.gc_round:
+            return True
+        leader = self._chain.leader(before)
+        return len(window.graph.slot(before, leader)) > 0 or self._is_distrusted(leader, round_)
 
     def _is_leader_judged(self, round_: Round) -> bool:
         """Whether a quorum of the round before has voted for the leader of the one before, or blames it."""
@@ -196,6 +219,20 @@ class Proposer:
         graph = self._window.graph
         handle = graph.find(self._recent[0])
         return handle is None or graph.approval(handle).stake >= self._rules.committee.quorum
+
+    def _is_distrusted(self, author: ValidatorIndex, round_: Round) -> bool:
+        """Whether this author has equivocated in the rounds before this one."""
+        seen = self._equivocated.get(author)
+        return seen is not None and round_ <= seen + DISTRUST_ROUNDS and author != self._me
+
+    def _has_trusted(self, round_: Round) -> bool:
+        """Whether those that have not equivocated lately are a quorum in the round before."""
+        if not self._equivocated or round_ == 1:
+            return True
+        before = Round(round_ - 1)
+        authors = [a for a in range(len(self._highest)) if self._window.graph.slot(before, a).size]
+        trusted = [ValidatorIndex(a) for a in authors if not self._is_distrusted(ValidatorIndex(a), round_)]
+        return self._rules.committee.stake_of(trusted) >= self._rules.committee.quorum
 
     def _newest(self, author: ValidatorIndex, below: Round) -> VertexRef | None:
         if below == 1:
