@@ -410,14 +410,22 @@ def test_who_has_equivocated_is_left_out_while_the_others_are_a_quorum() -> None
     assert {ref.author for ref in stage.proposer.ancestors(Round(3))} == {0, 1, 2, 3}
     stage.equivocated[ValidatorIndex(liar)] = Round(2)
     assert {ref.author for ref in stage.proposer.ancestors(Round(3))} == {0, 1, 2, 3} - {liar}
-    stage.equivocated[ValidatorIndex(stage.me)] = Round(2)  # whatever others say of us
+
+
+def test_our_own_last_vertex_is_linked_whatever_was_seen_of_us() -> None:
+    rows = FORGE.rounds(2)
+    stage = Stage(*flat(rows))
+    stage.equivocated[ValidatorIndex(stage.me)] = Round(2)
     assert stage.proposer.ancestors(Round(3))[0] == rows[1][stage.me].ref
+    assert len(stage.proposer.ancestors(Round(3))) == 4
 
 
 def test_who_has_equivocated_is_taken_where_there_is_no_quorum_without_him_but_late() -> None:
     rows = FORGE.rounds(2)
     probe = Stage()
-    liar, absent = [author for author in range(4) if author != probe.me][:2]
+    liar, absent = [author for author in range(4) if author not in (probe.me, probe.chain.leader(2))]
+    stage = stage_after(rows[0], [vertex for vertex in rows[1] if vertex.author != absent], me=probe.me)
+    assert stage.ready(DELAY_MS) == 3
     stage = stage_after(rows[0], [vertex for vertex in rows[1] if vertex.author != absent], me=probe.me)
     stage.equivocated[ValidatorIndex(liar)] = Round(2)
     assert stage.ready(DELAY_MS) is None and stage.wake_ms == TIMEOUT_MS
@@ -431,7 +439,7 @@ def test_who_has_equivocated_is_taken_where_there_is_no_quorum_without_him_but_l
 def test_a_third_that_comes_late_is_better_than_one_who_has_equivocated() -> None:
     rows = FORGE.rounds(2)
     probe = Stage()
-    liar, late = [author for author in range(4) if author != probe.me][:2]
+    liar, late = [author for author in range(4) if author not in (probe.me, probe.chain.leader(2))]
     stage = stage_after(rows[0], [vertex for vertex in rows[1] if vertex.author != late], me=probe.me)
     stage.equivocated[ValidatorIndex(liar)] = Round(1)
     assert stage.ready(DELAY_MS) is None

@@ -152,4 +152,20 @@ ACCEPTANCE: Final = (
         "_NOBODY = 1\n",
         "tests/unit/test_window.py",
     ),
+    Mutant(
+        "equivocators-forgotten",
+        "3: an equivocation is reported, and its author trusted as before",
+        f"{CONSENSUS}/door.py",
+        "self.equivocated[second.author] = max(known, second.round)",
+        "self.equivocated.pop(second.author, None)",
+        DOOR,
+    ),
+    Mutant(
+        "parked-without-turns",
+        "7: of what is parked the same few are looked at again and again",
+        f"{DAG}/pending.py",
+        "        if len(taken) < len(self._parked):\n",
+        "        if len(taken) > len(self._parked):\n",
+        "tests/unit/test_pending.py",
+    ),
 )

@@ -296,4 +296,28 @@ GOSSIPING: Final = (
         "state_root), now_ms)\n",
         "tests/unit/test_node_peers.py",
     ),
+    Mutant(
+        "tail-asked-for",
+        "7: commits are asked for that nobody can certify yet",
+        f"{GOSSIP}/commit_sync.py",
+        "limit = min(self._target - self._limits.tail, ",
+        "limit = min(self._target, ",
+        SYNC_TESTS,
+    ),
+    Mutant(
+        "whole-batches-alone",
+        "7: who is behind by less than a batch fetches no commits",
+        f"{GOSSIP}/commit_sync.py",
+        "return self._target - self._head.commit_index >= self._limits.lag",
+        "return self._target - self._head.commit_index >= self._limits.batch",
+        SYNC_TESTS,
+    ),
+    Mutant(
+        "recheck-at-once",
+        "7: all that is parked is looked at as rarely as a few",
+        f"{GOSSIP}/recheck.py",
+        "max(PERIOD_MS // looks, _PAUSE_MS)",
+        "PERIOD_MS",
+        "tests/unit/test_recheck.py",
+    ),
 )
