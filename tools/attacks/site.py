@@ -80,6 +80,14 @@ class Site:
         fields = Path(f"/proc/{self.pids[node]}/statm").read_text().split()
         return (int(fields[1]) - int(fields[2])) * resource.getpagesize()
 
+    def verifying_s(self, node: int = VICTIM) -> float:
+        """Processor time that a node's threads for signatures have used."""
+        total_ns = 0
+        for task in Path(f"/proc/{self.pids[node]}/task").iterdir():
+            if (task / "comm").read_text().startswith("cherry-w"):
+                total_ns += int((task / "schedstat").read_text().split()[0])
+        return total_ns / 1e9
+
     def cpu_s(self, node: int = VICTIM) -> float:
         """CPU time that a node has used."""
         fields = Path(f"/proc/{self.pids[node]}/stat").read_text().rpartition(")")[2].split()
