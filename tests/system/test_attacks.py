@@ -8,6 +8,7 @@ import os
 import struct
 import subprocess
 import sys
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -74,13 +75,18 @@ async def test_sync_amplification_requests_without_end_wait_for_their_turn_or_ar
         monkeypatch.setattr(type(host.node.server), "commits", lambda _, request: commits(request))
         peer = await Peer.greet(site, stranger_key(1), 1)
         await peer.send(RANGE * 500)
-        await pong(peer)
+        await until(lambda: node.peers.links)
         link = next(iter(node.peers.links.values()))
         most = TurnLimits().requests_max
-        assert len(node.peers._turns) <= most
-        await until(lambda: not len(node.peers._turns))
-        assert answered + link.connection.traffic.shed == 500
-        assert most <= answered < 250
+        longest = 0
+        while answered + link.connection.traffic.shed < 500:
+            await asyncio.sleep(0.001)
+            longest = max(longest, len(node.peers._turns))
+        assert most // 2 < longest <= most
+        assert (
+            link.connection.traffic.shed <= 500 // most + 10
+        )  # one each time there is no room, not all behind
+        await pong(peer)
         peer.abort()
 
 
@@ -118,9 +124,7 @@ async def test_lying_peers_an_answer_to_nothing_is_refused_unread(tmp_path, monk
         peer.abort()
 
 
-async def test_poison_pushes_beyond_the_pace_are_dropped_unread_and_an_honest_peer_is_heard(
-    tmp_path, monkeypatch
-):
+async def test_poison_pushes_beyond_the_pace_wait_unread_and_an_honest_peer_is_heard(tmp_path, monkeypatch):
     read = []
     inner = peers_module.decode_message
     monkeypatch.setattr(peers_module, "decode_message", lambda *frame: read.append(frame[0]) or inner(*frame))
@@ -129,13 +133,17 @@ async def test_poison_pushes_beyond_the_pace_are_dropped_unread_and_an_honest_pe
         limits = node.peers._pushes._limits
         burst = limits.other_rate * limits.seconds
         flooder = await Peer.greet(site, stranger_key(1), 1)
+        began_s = time.monotonic()
         await flooder.send(frame(MessageKind.PUSH, b"poison") * (3 * burst))
         link = next(iter(node.peers.links.values()))
-        await until(lambda: link.connection.traffic.shed + len(read) >= 3 * burst)
+        await until(lambda: link.connection.traffic.shed)
         assert burst <= len(read) < 2 * burst
         other = await Peer.greet(site, stranger_key(2), 2)
         await other.send(RANGE)
         await pong(other)
+        await until(lambda: link.connection.traffic.shed + len(read) >= 3 * burst)
+        poison = read.count(MessageKind.PUSH)
+        assert poison <= burst + limits.other_rate * (time.monotonic() - began_s)
         flooder.abort()
         other.abort()
 
