@@ -24,7 +24,8 @@ from vertices import KEYS
 from cherrydag.gossip.message_codec import FRAME_HEAD, MessageKind, decode_message, encode_message
 from cherrydag.net import certificates
 from cherrydag.net.admission import AdmissionLimits
-from cherrydag.net.control import ControlKind
+from cherrydag.net.connection import FRAMES_AT_ONCE
+from cherrydag.net.control import ControlKind, encode_goodbye
 from cherrydag.net.faults import EndCode, NetFault
 from cherrydag.net.link import WRITE_AHEAD_BYTES
 from cherrydag.net.transport import Handlers, TransportLimits
@@ -153,6 +154,55 @@ async def test_nothing_is_heard_of_a_peer_that_has_no_place_or_that_the_host_has
         assert (await peer.goodbye()).code == EndCode.SHUTDOWN
         assert len(heard) == 1
         await peer.leave()
+
+
+@on_both_loops
+async def test_nothing_is_heard_of_who_has_no_place_though_it_has_said_goodbye_already() -> None:
+    async with loopback() as net:
+        limits = TransportLimits(admission=AdmissionLimits(prefix_rate=1000, others_max=0))
+        full, one = net.seat(0, limits), net.seat(2)
+        heard: list[Any] = []
+
+        def close(link: Any, received: Any) -> None:
+            heard.append(received)
+            link.close(EndCode.SHUTDOWN, "enough")
+
+        ignored = one.transport._handlers
+        one.transport._handlers = Handlers(ignored.on_open, close, ignored.on_close)
+        goodbye = frame(ControlKind.GOODBYE, encode_goodbye(EndCode.DUPLICATE, "another one is kept"))
+        for seat in (full, one):
+            peer = await stranger(1, seat)
+            before = 3 * [frame(MessageKind.PUSH, b"before it")]
+            peer.writer.write(b"".join([hello_frame(1), *before, goodbye]))
+            await until(lambda seat=seat: not seat.transport._sockets, "no socket")  # type: ignore[misc]
+            await peer.leave()
+        assert (full.opened, full.frames, full.closed) == ([], [], [])
+        assert len(heard) == 1 and one.ends == [(EndCode.DUPLICATE, True)]
+
+
+@on_both_loops
+async def test_a_host_that_fails_at_a_frame_loses_that_link_and_can_still_stop() -> None:
+    async with loopback() as net:
+        for frames in (1, 3 * FRAMES_AT_ONCE):  # in the loop's call, and in a turn of the link's
+            one = net.seat(0)
+            raised: list[Any] = []
+            asyncio.get_running_loop().set_exception_handler(lambda _, told, to=raised: to.append(told))
+            left = [frames]
+
+            def fail(_: Any, received: Any, left: list[int] = left) -> None:
+                left[0] -= 1
+                if left[0] <= 0:
+                    raise RuntimeError("a fault of the host")
+
+            ignored = one.transport._handlers
+            one.transport._handlers = Handlers(ignored.on_open, fail, ignored.on_close)
+            peer = await stranger(1, one)
+            peer.writer.write(b"".join([hello_frame(1), *(frames + 1) * [frame(MessageKind.PUSH, b"")]]))
+            await until(lambda seat=one: seat.closed, "the end")  # type: ignore[misc]
+            assert one.ends == [(EndCode.INTERNAL, False)] and not one.links
+            assert len(raised) == 1 and isinstance(raised[0]["exception"], RuntimeError)
+            await peer.leave()
+            await net.stop(one)
 
 
 @on_both_loops

@@ -13,10 +13,10 @@ from cherrydag.consensus import door
 from cherrydag.consensus.timing import Timing
 from cherrydag.execution import accounts, anchor, bonds, entries, multisig
 from cherrydag.gossip import backlog, jobs, message_codec, server
-from cherrydag.gossip.commit_sync import SyncLimits
 from cherrydag.gossip.fetcher import FetchLimits
 from cherrydag.gossip.pushes import PushLimits
 from cherrydag.gossip.spread import SpreadLimits
+from cherrydag.gossip.sync_limits import SyncLimits
 from cherrydag.gossip.turns import TurnLimits
 from cherrydag.mempool import MempoolLimits
 from cherrydag.net import control, peer_record

@@ -55,5 +55,7 @@ class EndCode(StrEnum):
     """The peer was banned for what it did before."""
     FEELER = "end_feeler"
     """The node only wanted to know whether the peer is there."""
+    INTERNAL = "end_internal"
+    """The node has failed at what the peer said; its log tells more."""
     LOST = "end_lost"
     """The connection broke without a goodbye."""

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final, Protocol, cast
 from cherrydag.errors import PeerFault, ShapeError
 from cherrydag.net.admission import plain
 from cherrydag.net.certificates import peer_key
+from cherrydag.net.faults import EndCode
 
 if TYPE_CHECKING:
     import ssl
@@ -112,7 +113,8 @@ class Link(asyncio.BufferedProtocol):
         return taken
 
     def close(self, code: str, text: str, drain_ms: int = 0) -> None:
-        """End it with a goodbye, as Connection.close says."""
+        """End it with a goodbye, as Connection.close says. What is not heard yet stays unheard."""
+        self._events.clear()
         if self.connection is not None:
             self.connection.close(code, text, self._owner.clock(), drain_ms)
             self._flush_soon()
@@ -210,11 +212,15 @@ class Link(asyncio.BufferedProtocol):
                 self._owner.link_event(self, self._events.popleft())
         except PeerFault as fault:
             connection.close(fault.code, str(fault), self._owner.clock())
-        if connection.end is not None:
-            self._events.clear()
-        self.tell_end()
-        self._flush_soon()
-        self._control_reading()
+        except Exception:  # for the loop to report; nothing may hang on this link
+            connection.close(EndCode.INTERNAL, "the node has failed at it", self._owner.clock())
+            raise
+        finally:
+            if connection.end is not None:
+                self._events.clear()
+            self._flush_soon()
+            self._control_reading()
+            self.tell_end()
 
     def _control_reading(self) -> None:
         """Receive nothing while the host pauses, or there is something left of what came before: that has
@@ -234,21 +240,25 @@ class Link(asyncio.BufferedProtocol):
     def _turn(self) -> None:
         """Go on with what came before."""
         self._is_turn_due = False
-        if self.connection is not None and not self._is_paused:
-            now_ms = self._owner.clock()
-            events = [] if self._events else self.connection.more(now_ms)
-            self._take_in(self.connection, events)
-        if self._lost is not None and not self._is_turn_due:
-            self._go()
+        try:
+            if self.connection is not None and not self._is_paused:
+                now_ms = self._owner.clock()
+                events = [] if self._events else self.connection.more(now_ms)
+                self._take_in(self.connection, events)
+        finally:
+            if self._lost is not None and not self._is_turn_due:
+                self._go()
 
     def _go(self) -> None:
         """The socket is gone, and what came before was heard."""
         text, self._lost = self._lost, None
-        if self.connection is not None and text is not None:
-            self.connection.lost(text)
-            self._events.clear()
-            self.tell_end()
-        self._owner.link_gone(self)
+        try:
+            if self.connection is not None and text is not None:
+                self.connection.lost(text)
+                self._events.clear()
+                self.tell_end()
+        finally:
+            self._owner.link_gone(self)
 
     def _flush_soon(self) -> None:
         """Send in the loop's next turn: once for all that this one queues."""
