@@ -16,11 +16,11 @@ class Credit(NamedTuple):
         """As after a long silence: for so many at once."""
         return cls(burst * _ONE, now_ms)
 
-    def take(self, rate: int, burst: int, now_ms: int) -> tuple[bool, "Credit"]:
-        """Whether there is enough for one, and what is left. What is refused costs nothing.
+    def take(self, rate: int, burst: int, now_ms: int, count: int = 1) -> tuple[bool, "Credit"]:
+        """Whether there is enough for so many, and what is left. What is refused costs nothing.
 
         rate: that come back each second, up to `burst`. now_ms never sinks.
         """
         left = min(burst * _ONE, self.thousandths + (now_ms - self.at_ms) * rate)
-        is_enough = left >= _ONE
-        return is_enough, Credit(left - _ONE * is_enough, now_ms)
+        is_enough = left >= _ONE * count
+        return is_enough, Credit(left - _ONE * count * is_enough, now_ms)

@@ -36,6 +36,7 @@ from cherrydag.gossip.messages import (
     Vertices,
 )
 from cherrydag.gossip.newest_asked import NewestAsked
+from cherrydag.gossip.push_filter import PushFilter
 from cherrydag.gossip.recheck import TURN_MAX, Recheck
 from cherrydag.gossip.server import Server
 from cherrydag.gossip.spread import SpreadLimits
@@ -100,6 +101,7 @@ class Node:
         self.spreading = Spreading(self.engine, self.server, config.me, config.spread, config.timing, turn)
         self._connected: dict[Peer, None] = {}
         self._jobs = Jobs(numbers, config.jobs_max)
+        self._filter = PushFilter(self.engine.acceptance, self._jobs)
         self._effects: list[NodeEffect] = []
         self._newest_asked = NewestAsked(config.me, numbers)
         self._seen_index = 0
@@ -149,6 +151,7 @@ class Node:
         """A peer is gone."""
         self._connected.pop(peer, None)
         self._newest_asked.gone(peer)
+        self._filter.gone(peer)
         self.fetcher.gone(peer, now_ms)
         self.spreading.gone(peer)
         self._set_peers(now_ms)
@@ -283,7 +286,7 @@ class Node:
         known = engine.window.graph.find(vertex.digest) is not None
         if known or vertex.digest in engine.acceptance.pending:
             self._effects += self.spreading.pushed(peer, vertex, now_ms)
-        elif self._jobs.has_room(peer):
+        elif self._filter.admits(peer, vertex, now_ms):
             self._verify(peer, message, (vertex,))
 
     def _on_newest(self, peer: Peer, message: Newest, now_ms: TimestampMs) -> None:

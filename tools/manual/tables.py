@@ -14,6 +14,7 @@ from cherrydag.consensus.timing import Timing
 from cherrydag.execution import accounts, anchor, bonds, entries, multisig
 from cherrydag.gossip import backlog, jobs, message_codec, server
 from cherrydag.gossip.fetcher import FetchLimits
+from cherrydag.gossip.push_filter import OrphanLimits
 from cherrydag.gossip.pushes import PushLimits
 from cherrydag.gossip.spread import SpreadLimits
 from cherrydag.gossip.sync_limits import SyncLimits
@@ -63,6 +64,7 @@ LIMITS: Final[Sequence[type]] = (
     DiscoveryLimits,
     BookLimits,
     PushLimits,
+    OrphanLimits,
     TurnLimits,
     FetchLimits,
     SyncLimits,

@@ -5,7 +5,7 @@ which may come again, or be fetched once something accepted refers to it.
 """
 
 import heapq
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Final, NamedTuple
 
 from cherrydag.consensus.door import Door, Refusal
@@ -15,7 +15,7 @@ from cherrydag.consensus.timing import Timing
 from cherrydag.dag.graph import Outcome
 from cherrydag.dag.pending import Missing, Parked, PendingTable
 from cherrydag.dag.window import Window
-from cherrydag.primitives import Peer, PublicKey, Round, TimestampMs, ValidatorIndex
+from cherrydag.primitives import Digest, Peer, PublicKey, Round, TimestampMs, ValidatorIndex
 from cherrydag.refs import AnyRef, round_of
 from cherrydag.vertex import ValidatorVertex, Vertex
 
@@ -84,6 +84,17 @@ class Acceptance:
             if vertex.timestamp_ms > clock.now_ms and not clock.is_stuck:
                 return self._wait_until_due(vertex, source, clock)
         return self._enter([(vertex, source)])
+
+    def is_orphan(self, vertex: Vertex, is_coming: Callable[[Digest], bool]) -> bool:
+        """Whether a vertex that nothing here refers to would be parked. is_coming: whether a parent is under
+        verification."""
+        if self.pending.wants(vertex.digest):
+            return False
+        graph, gc_round = self._window.graph, self._window.gc_round
+        return any(
+            round_of(ref) > gc_round and graph.find(ref.digest) is None and not is_coming(ref.digest)
+            for ref in self._window.parents_of(vertex)
+        )
 
     def due(self, clock: Clock) -> list[Accepted]:
         """Take the vertices whose timestamp has come."""

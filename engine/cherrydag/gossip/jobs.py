@@ -64,6 +64,10 @@ class Jobs:
             self._of_peer.get(peer, 0) < self._peer_max and self._bytes_of_peer.get(peer, 0) < PEER_BYTES_MAX
         )
 
+    def is_under_way(self, digest: Digest) -> bool:
+        """Whether a vertex is under verification."""
+        return digest in self._under_way
+
     def open(self, peer: Peer, message: Message, vertices: Sequence[Vertex]) -> Verify | None:
         """Begin a job: what is to be verified, under its number; None if that is nothing.
 

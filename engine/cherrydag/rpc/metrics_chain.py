@@ -171,7 +171,7 @@ CONSENSUS: Final = Group(
         counters(
             "vertices_turned_away",
             "reason",
-            "Verified vertices that were not taken into the window or parked",
+            "Vertices that were not taken into the window or parked",
             lambda at: {str(reason): count for reason, count in at.node.engine.acceptance.refused.items()},
         ),
         counter("equivocations", "Equivocations seen", lambda at: at.stats.equivocations),
