@@ -10,6 +10,7 @@ from messages import MESSAGES, frame
 from pytest import MonkeyPatch
 from transports import (
     OPEN_DOOR,
+    Seat,
     hello_frame,
     is_cut,
     loopback,
@@ -33,6 +34,19 @@ from cherrydag.params import VERTEX_BYTES_MAX
 
 MIB = 1 << 20
 HANDSHAKE_MS = OPEN_DOOR.connection.handshake_ms
+
+
+def closes_at_the_first_frame(seat: Seat) -> list[Any]:
+    """From now on; what its host has heard."""
+    heard: list[Any] = []
+
+    def close(link: Any, received: Any) -> None:
+        heard.append(received)
+        link.close(EndCode.SHUTDOWN, "enough")
+
+    ignored = seat.transport._handlers
+    seat.transport._handlers = Handlers(ignored.on_open, close, ignored.on_close)
+    return heard
 
 
 # What does not end well
@@ -141,14 +155,7 @@ async def test_nothing_is_heard_of_a_peer_that_has_no_place_or_that_the_host_has
         assert (await peer.goodbye()).code == EndCode.FULL
         assert (full.opened, full.frames, full.closed) == ([], [], [])
         await peer.leave()
-        heard: list[Any] = []
-
-        def close(link: Any, received: Any) -> None:
-            heard.append(received)
-            link.close(EndCode.SHUTDOWN, "enough")
-
-        ignored = one.transport._handlers
-        one.transport._handlers = Handlers(ignored.on_open, close, ignored.on_close)
+        heard = closes_at_the_first_frame(one)
         peer = await stranger(1, one)
         peer.writer.writelines([hello_frame(1), *3 * [frame(MessageKind.PUSH, b"once")]])
         assert (await peer.goodbye()).code == EndCode.SHUTDOWN
@@ -161,14 +168,7 @@ async def test_nothing_is_heard_of_who_has_no_place_though_it_has_said_goodbye_a
     async with loopback() as net:
         limits = TransportLimits(admission=AdmissionLimits(prefix_rate=1000, others_max=0))
         full, one = net.seat(0, limits), net.seat(2)
-        heard: list[Any] = []
-
-        def close(link: Any, received: Any) -> None:
-            heard.append(received)
-            link.close(EndCode.SHUTDOWN, "enough")
-
-        ignored = one.transport._handlers
-        one.transport._handlers = Handlers(ignored.on_open, close, ignored.on_close)
+        heard = closes_at_the_first_frame(one)
         goodbye = frame(ControlKind.GOODBYE, encode_goodbye(EndCode.DUPLICATE, "another one is kept"))
         for seat in (full, one):
             peer = await stranger(1, seat)
