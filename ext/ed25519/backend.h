@@ -42,7 +42,9 @@ typedef struct {
 
 typedef struct {
     const char *name;
-    size_t batch_min; /* fewer signatures than this are checked each on its own: measured */
+    /* Measured: fewer signatures are checked each on its own; a part of a batch that fails has no
+     * fewer than part_min. */
+    size_t batch_min, part_min;
     /* digests[i] = SHA-512(R || A || M) of item i */
     void (*challenges)(const cd_signed *items, size_t n, uint8_t (*digests)[64]);
     /* Decode encodings[i] into *points[i], ok[i] = 1; an undecodable one is the identity, ok[i] =

@@ -175,6 +175,7 @@ static const cd_niels *base_point(void) { return &p52_base_multiples()[1]; }
 const cd_backend CD_BACKEND_IFMA = {
     .name = "ifma",
     .batch_min = 24,
+    .part_min = 64,
     .challenges = cd_challenges_x8,
     .decode = cd_decode_x8,
     .equation_holds = cd_equation_holds_x8,

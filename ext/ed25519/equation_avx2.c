@@ -145,6 +145,7 @@ int cd_equation_holds_x4(const cd_equation *equation, cd_workspace *workspace) {
 const cd_backend CD_BACKEND_AVX2 = {
     .name = "avx2",
     .batch_min = 12,
+    .part_min = 32,
     .challenges = cd_challenges_x4,
     .decode = cd_decode_x4,
     .equation_holds = cd_equation_holds_x4,

@@ -123,6 +123,7 @@ const cd_niels *cd_portable_base_point(void) { return &p51_base_multiples()[1]; 
 const cd_backend CD_BACKEND_PORTABLE = {
     .name = "portable",
     .batch_min = 12,
+    .part_min = 32,
     .challenges = challenges,
     .decode = cd_portable_decode,
     .equation_holds = equation_holds,

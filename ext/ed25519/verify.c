@@ -15,12 +15,17 @@
 #define SLOTS (2 * MAX) /* open addressing at half load */
 #define SCRATCH_KEPT 4  /* idle scratch blocks kept for the next callers */
 
+/* A batch that fails: its parts, and how many of them may fail before the rest goes one by one. */
+#define PARTS_MIN 4
+#define PARTS_MAX 8
+#define FAILURES_MAX 2
+
 /* One row of the transcript that the random coefficients are drawn from. */
 typedef struct {
     uint8_t a[32], r[32], s[32], k[32];
 } transcript_row;
 
-/* Everything that one batch needs, about 3 MiB, so that no stage allocates. */
+/* Everything that one batch needs, about 3.3 MiB, so that no stage allocates. */
 typedef struct scratch {
     cd_workspace workspace;
     struct scratch *next;
@@ -50,6 +55,9 @@ typedef struct scratch {
     uint64_t counters[MAX / 2];
     cd_coefficient coefficients[MAX];
     cd_scalar key_scalars[MAX + 1];
+    uint32_t row[MAX]; /* of each signer in key_scalars */
+    uint32_t part_signer[MAX];
+    cd_niels part_points[2 * (MAX / PARTS_MIN + 1) + 1];
     /* the independent checks */
     cd_check checks[MAX];
     uint32_t checked[MAX];
@@ -224,44 +232,60 @@ static cd_status draw_coefficients(scratch *t) {
     return status;
 }
 
-/* 8 (sum z R + sum_A (sum z k) A - (sum z S) B) = O, terms of one signer merged.
- * *holds is written only if the status is CD_OK. */
-static cd_status try_equation(scratch *t, const cd_backend *backend, int *holds) {
-    size_t n = t->count, signers = t->signer_count;
+/* The signers of candidates [from, to), numbered as they come; their count. */
+static size_t number_signers(scratch *t, size_t from, size_t to) {
+    size_t count = 0;
+    memset(t->row, 0xFF, t->signer_count * sizeof *t->row);
+    for (size_t i = from; i < to; i++) {
+        uint32_t *row = &t->row[t->signer[i]];
+        if (*row == UINT32_MAX) {
+            t->part_signer[count] = t->signer[i];
+            *row = (uint32_t)count++;
+        }
+    }
+    return count;
+}
+
+/* 8 (sum z R + sum_A (sum z k) A - (sum z S) B) = O over candidates [from, to), terms of one signer
+ * merged. */
+static int equation_holds(scratch *t, const cd_backend *backend, size_t from, size_t to) {
+    size_t n = to - from, signers = number_signers(t, from, to);
     cd_wide base_sum = {{0}};
     cd_scalar base;
-    cd_status status = draw_coefficients(t);
-    if (status != CD_OK) return status;
-
     memset(t->key_sums, 0, signers * sizeof *t->key_sums);
-    for (size_t i = 0; i < n; i++) {
+    for (size_t i = from; i < to; i++) {
         if (!t->live[i]) {
             t->coefficients[i].word[0] = t->coefficients[i].word[1] = 0;
             continue;
         }
-        cd_wide_add_product(&t->key_sums[t->signer[i]], &t->coefficients[i], &t->k[i]);
+        cd_wide_add_product(&t->key_sums[t->row[t->signer[i]]], &t->coefficients[i], &t->k[i]);
         cd_wide_add_product(&base_sum, &t->coefficients[i], &t->s[i]);
     }
     for (size_t j = 0; j < signers; j++) cd_scalar_reduce(&t->key_scalars[j], &t->key_sums[j]);
     cd_scalar_reduce(&base, &base_sum);
     cd_scalar_negate(&t->key_scalars[signers], &base);
-    t->points[n + signers] = *backend->base_point();
 
+    cd_niels *points = t->points;
+    if (n < t->count) {
+        points = t->part_points;
+        memcpy(points, t->points + from, n * sizeof *points);
+        for (size_t j = 0; j < signers; j++) points[n + j] = t->points[t->count + t->part_signer[j]];
+    }
+    points[n + signers] = *backend->base_point();
     cd_equation equation = {
-        .points = t->points,
-        .coefficients = t->coefficients,
+        .points = points,
+        .coefficients = t->coefficients + from,
         .scalars = t->key_scalars,
         .short_count = n,
         .full_count = signers + 1,
     };
-    *holds = backend->equation_holds(&equation, &t->workspace);
-    return CD_OK;
+    return backend->equation_holds(&equation, &t->workspace);
 }
 
-/* Exact verdicts one by one, on the hashes and points already at hand. */
-static void check_each(scratch *t, const cd_backend *backend) {
+/* Exact verdicts for candidates [from, to) one by one, on the hashes and points already at hand. */
+static void check_each(scratch *t, const cd_backend *backend, size_t from, size_t to) {
     size_t m = 0;
-    for (size_t i = 0; i < t->count; i++) {
+    for (size_t i = from; i < to; i++) {
         if (!t->live[i]) continue;
         t->checks[m].r = &t->points[i];
         t->checks[m].a = &t->points[t->count + t->signer[i]];
@@ -271,6 +295,27 @@ static void check_each(scratch *t, const cd_backend *backend) {
     }
     backend->check_each(t->checks, m, t->verdicts);
     for (size_t c = 0; c < m; c++) t->live[t->checked[c]] = t->verdicts[c];
+}
+
+/* The equation of all fails: parts for which it holds are good, those for which it does not are
+ * checked one by one. Few bad signatures cost little so; many cost hardly more than without parts,
+ * since after FAILURES_MAX parts that fail the rest is checked one by one. The coefficients are
+ * those of the whole: they depend on every byte of it, so of each part too. */
+static void check_parts(scratch *t, const cd_backend *backend) {
+    size_t n = t->count, start = 0, failures = 0;
+    size_t count = n / backend->part_min;
+    if (count > PARTS_MAX) count = PARTS_MAX;
+    if (count < PARTS_MIN) count = 0;
+    for (size_t part = 0; part < count && failures < FAILURES_MAX; part++) {
+        size_t end = n * (part + 1) / count;
+        int must_fail = part + 1 == count && failures == 0;
+        if (must_fail || !equation_holds(t, backend, start, end)) {
+            check_each(t, backend, start, end);
+            failures++;
+        }
+        start = end;
+    }
+    check_each(t, backend, start, n);
 }
 
 /* Only the key of a valid signature is worth a place: junk cannot push out the keys in use. */
@@ -288,16 +333,17 @@ static cd_status judge(scratch *t, uint32_t flags, size_t which) {
     const cd_backend *backend = backends[which];
     cd_keycache *cache = &caches[which];
     size_t live = 0;
-    int holds = 0;
     hash(t, backend);
     find_signers(t, cache);
     decode(t, backend, cache);
     for (size_t i = 0; i < t->count; i++) live += t->live[i];
-    if (live >= backend->batch_min && !(flags & CD_ED25519_INDEPENDENT)) {
-        cd_status status = try_equation(t, backend, &holds);
+    if (live < backend->batch_min || flags & CD_ED25519_INDEPENDENT) {
+        check_each(t, backend, 0, t->count);
+    } else {
+        cd_status status = draw_coefficients(t);
         if (status != CD_OK) return status;
+        if (!equation_holds(t, backend, 0, t->count)) check_parts(t, backend);
     }
-    if (!holds) check_each(t, backend);
     remember_keys(t, cache);
     return CD_OK;
 }

@@ -2,6 +2,7 @@
 
 import json
 import random
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -234,6 +235,49 @@ def test_many_bad_signatures_are_all_found(backend: str, many_honest: list[Case]
     bad = set(random.Random(bad_count).sample(range(512), bad_count))
     cases = [with_s(c, s_of(c) ^ 2) if i in bad else c for i, c in enumerate(many_honest[:512])]
     assert verdicts(cases) == [i not in bad for i in range(512)]
+
+
+@pytest.mark.parametrize("size", [127, 128, 129, 255, 256, 257, 509, 1024, 2048])
+def test_bad_signatures_are_found_in_any_parts_of_a_batch(
+    backend: str, many_honest: list[Case], size: int
+) -> None:
+    """At the bounds of parts, in one, in two, in more than are tried; keys of one part and of several."""
+    rng = random.Random(size)
+    for places in (1, 2, 3, 8):
+        bounds = [size * part // count for count in (4, 5, 6, 7, 8) for part in range(count)]
+        bad = {(rng.choice(bounds) + rng.choice((-1, 0, 1))) % size for _ in range(places)}
+        cases = [many_honest[i if i % 3 else i % 60] for i in range(size)]
+        rng.shuffle(cases)
+        for i in bad:
+            cases[i] = with_s(cases[i], s_of(cases[i]) ^ 4)
+        assert verdicts(cases) == [i not in bad for i in range(size)]
+
+
+def test_errors_that_cancel_between_parts_do_not_pass(backend: str, many_honest: list[Case]) -> None:
+    cases = many_honest[:512]
+    changed = [*cases]
+    changed[0] = with_s(cases[0], s_of(cases[0]) + 1)
+    changed[511] = with_s(cases[511], s_of(cases[511]) - 1)
+    assert verdicts(changed) == [i not in (0, 511) for i in range(512)]
+
+
+def test_the_work_for_bad_signatures_is_bounded(backend: str, many_honest: list[Case]) -> None:
+    """One of 2,048 costs less than to check each; all of them no more than an equation beside that."""
+    cases = many_honest[:2048]
+
+    def seconds(bad: int, *, independent: bool = False) -> float:
+        changed = [with_s(c, s_of(c) ^ 1) for c in cases[:bad]] + cases[bad:]
+        keys, messages, signatures = columns(changed)
+        spent = []
+        for _ in range(5):
+            before = time.thread_time()
+            crypto.verify_messages(keys, messages, signatures, independent=independent)
+            spent.append(time.thread_time() - before)
+        return min(spent)
+
+    good, one, every, each = seconds(0), seconds(1), seconds(2048), seconds(2048, independent=True)
+    assert good + each / 16 < one < 0.85 * each
+    assert every < 1.25 * (good + each)
 
 
 def test_errors_that_cancel_in_a_plain_sum_do_not_pass(backend: str, many_honest: list[Case]) -> None:
