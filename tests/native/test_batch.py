@@ -143,6 +143,42 @@ def test_the_equation_takes_torsioned_and_small_order_signatures(face: ctypes.CD
         assert face.face_equation_holds(which, *batch.arguments()) == 1
 
 
+@pytest.mark.parametrize(
+    ("bad", "equations", "alone"),
+    [
+        ([0], 8, 1),
+        ([2047], 7, 1),  # all others hold, so the last must fail: it is not tried
+        ([1000, 1001, 1023], 8, 1),  # one part has them all
+        ([0, 2047], 8, 2),
+        ([0, 300], 2, 8),  # two failures in the first two: the rest alone
+        ([0, 1100], 5, 5),
+        (list(range(2048)), 2, 8),
+    ],
+)
+def test_the_work_for_bad_signatures_is_bounded(
+    face: ctypes.CDLL, bad: list[int], equations: int, alone: int
+) -> None:
+    """Equations over eighths of a batch until two have failed; ``alone`` eighths checked one by one."""
+    batch = Batch(2048)
+    for i in bad:
+        batch.signatures[64 * i + 40] ^= 1
+    verdicts = bytes(i not in set(bad) for i in range(2048))
+    for which in range(face.face_backends()):
+        work, valid = (ctypes.c_size_t * 3)(), ctypes.create_string_buffer(2048)
+        assert face.face_work_of_parts(which, *batch.arguments(), work, valid) == 0
+        assert valid.raw == verdicts
+        assert list(work) == [equations, 256 * equations, 256 * alone]
+
+
+def test_a_small_batch_that_fails_has_no_parts(face: ctypes.CDLL) -> None:
+    batch = Batch(100)
+    batch.signatures[40] ^= 1
+    for which in range(face.face_backends()):
+        work, valid = (ctypes.c_size_t * 3)(), ctypes.create_string_buffer(100)
+        assert face.face_work_of_parts(which, *batch.arguments(), work, valid) == 0
+        assert (list(work), valid.raw) == ([0, 0, 100], b"\0" + b"\1" * 99)
+
+
 @pytest.mark.parametrize("n", [1, 2, 3, 4, 5, 7, 8, 9, 15, 16, 17, 33, 400])
 def test_exactly_the_points_of_the_curve_decode(face: ctypes.CDLL, n: int) -> None:
     rng = random.Random(n)

@@ -261,7 +261,7 @@ def test_errors_that_cancel_between_parts_do_not_pass(backend: str, many_honest:
     assert verdicts(changed) == [i not in (0, 511) for i in range(512)]
 
 
-def test_the_work_for_bad_signatures_is_bounded(backend: str, many_honest: list[Case]) -> None:
+def test_the_time_for_bad_signatures_is_bounded(backend: str, many_honest: list[Case]) -> None:
     """One of 2,048 costs less than to check each; all of them no more than an equation beside that."""
     cases = many_honest[:2048]
 
