@@ -2,11 +2,10 @@
 
 import { Series } from "./charts/series.ts";
 import { Link, type LinkState } from "./api/link.ts";
-import type { CommitSummary, DagEvent, LedgerInfo, Status } from "./api/types.ts";
+import type { DagEvent, LedgerInfo, Status } from "./api/types.ts";
 import { inWords } from "./api/errors.ts";
 import { DagModel, type Changes } from "./dag/model.ts";
 import { Store } from "./lib/store.ts";
-import { CommitList } from "./lib/commit-list.ts";
 
 const POLL_MS = 2_000;
 const POLL_TIMEOUT_MS = 10_000;
@@ -24,10 +23,12 @@ export class Session {
   readonly feedError = new Store<string | null>(null);
   readonly dag = new DagModel();
   readonly series = new Series();
-  readonly commits = new Store<CommitList>(CommitList.empty());
+  /** Which time it is that the page reads its feeds; null while nobody sees it and it rests. */
+  readonly waking = new Store<number | null>(null);
   private readonly dagListeners = new Set<ChangesListener>();
-  private ends: (() => void)[] = [];
-  private queued: CommitSummary[] = [];
+  private times = 0;
+  private endDag: () => void = () => undefined;
+  private commitIndex = 0; // that the feed has told of
   private hiddenTimer = 0;
   private isBusy = false;
   private quietUntilMs = 0;
@@ -49,8 +50,7 @@ export class Session {
       if (state.kind === "open") void this.greet();
     });
     this.link.connect();
-    this.followDag();
-    void this.followCommits();
+    this.wake();
     setInterval(() => void this.poll(), POLL_MS);
     addEventListener("online", () => this.link.connect());
     document.addEventListener("visibilitychange", () => this.seen(!document.hidden));
@@ -92,13 +92,15 @@ export class Session {
     }
   }
 
-  private followDag(): void {
-    const end = this.link.follow("subscribe_dag", null, {
+  private wake(): void {
+    this.dag.clear();
+    this.series.clear();
+    this.endDag = this.link.follow("subscribe_dag", null, {
       onEvent: (event) => this.takeDag(event),
       onGap: () => this.takeDag({ is_gap: true, round: 0, gc_round: 0, vertices: [], commits: [] }),
       onError: (error) => this.feedError.set(inWords(error)),
     });
-    this.ends.push(end);
+    this.waking.set(++this.times);
   }
 
   private takeDag(event: DagEvent): void {
@@ -106,6 +108,7 @@ export class Session {
     const nowMs = Date.now();
     if (event.is_gap || this.dag.nodes.size === 0) this.quietUntilMs = nowMs + QUIET_MS;
     const changes = this.dag.apply(event);
+    this.commitIndex = event.commits[event.commits.length - 1]?.commit_index ?? this.commitIndex;
     if (nowMs > this.quietUntilMs) {
       this.series.vertices(nowMs, changes.added.length);
       for (const commit of event.commits) {
@@ -116,60 +119,27 @@ export class Session {
     for (const listener of this.dagListeners) listener(changes);
   }
 
-  private async followCommits(): Promise<void> {
-    try {
-      const head = (await this.link.call("status", {})).commit_index;
-      const first = Math.max(1, head - CommitList.PAGE + 1);
-      const page = head > 0 ? (await this.link.call("commits", { first, count: CommitList.PAGE })).commits : [];
-      this.commits.set(CommitList.of(page));
-      const after = page[page.length - 1]?.commit_index ?? 0;
-      const end = this.link.follow("subscribe_commits", after, {
-        onEvent: (commit) => this.takeCommit(commit),
-        onGap: () => this.commits.set(CommitList.empty()),
-        onError: (error) => this.feedError.set(inWords(error)),
-      });
-      this.ends.push(end);
-    } catch (error) {
-      this.feedError.set(inWords(error));
-    }
-  }
-
-  /** Commits are shown a few times a second, however many come. */
-  private takeCommit(commit: CommitSummary): void {
-    this.queued.push(commit);
-    if (this.queued.length > 1) return;
-    setTimeout(() => {
-      const queued = this.queued;
-      this.queued = [];
-      this.commits.set(this.commits.get().with(queued));
-    }, 250);
-  }
-
   /** The page has come to be seen, or is not any more. */
   private seen(isSeen: boolean): void {
     clearTimeout(this.hiddenTimer);
     if (!isSeen) {
       this.hiddenTimer = window.setTimeout(() => this.rest(), HIDDEN_MS);
-    } else if (this.ends.length === 0) {
-      this.dag.clear();
-      this.series.clear();
-      this.followDag();
-      void this.followCommits();
-    } else void this.catchUp();
+    } else if (this.waking.get() === null) this.wake();
+    else void this.catchUp();
     if (isSeen) this.link.connect();
   }
 
   private rest(): void {
-    for (const end of this.ends) end();
-    this.ends = [];
+    this.endDag();
+    this.waking.set(null);
   }
 
   /** A machine that slept comes back far behind: it begins anew rather than reading all that it missed. */
   private async catchUp(): Promise<void> {
     await this.poll();
     const head = this.status.get()?.commit_index ?? 0;
-    if (head - this.commits.get().newest <= BEHIND_MAX) return;
+    if (head - this.commitIndex <= BEHIND_MAX) return;
     this.rest();
-    this.seen(true);
+    this.wake();
   }
 }

@@ -162,6 +162,18 @@ describe("calls", () => {
 });
 
 describe("subscriptions", () => {
+  test("that end before their answer comes are ended at the node", async () => {
+    const { world, link } = setUp();
+    world.socket.open();
+    const { end } = follow(link, null);
+    const asked = world.socket.last();
+    end();
+    expect(world.socket.last()).toBe(asked);
+    world.socket.say({ id: asked.id, result: { subscription: 9, commit_index: 0 } });
+    await turn();
+    expect(world.socket.last()).toMatchObject({ method: "unsubscribe", params: { subscription: 9 } });
+  });
+
   test("go on behind the last cursor after the link was lost", async () => {
     const { world, link, states } = setUp();
     const feed = follow(link, 40);

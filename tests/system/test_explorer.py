@@ -81,8 +81,17 @@ def wait_for_figures(page: Any) -> None:
     wait_until(lambda: round_of(page) > 5 and text_of(page, "Transactions a second") != "0")
 
 
+def number_in(text: str) -> int:
+    return int("".join(filter(str.isdigit, text)))
+
+
 def round_of(page: Any) -> int:
-    return int("".join(filter(str.isdigit, text_of(page, "Round"))))
+    return number_in(text_of(page, "Round"))
+
+
+def first_commit(page: Any) -> int:
+    """The newest one that the page of commits shows."""
+    return number_in(page.locator(ROWS).first.locator("td").first.inner_text())
 
 
 def test_dag_grows_and_a_vertex_is_chosen_by_key(page: Any) -> None:
@@ -224,19 +233,50 @@ def test_a_lost_link_is_told_and_comes_back_without_a_gap(browser: Any, devnet: 
     page.route_web_socket("**/ws", between)
     page.goto(devnet.url)
     wait_for_figures(page)
+    page.goto(f"{devnet.url}/#/commits")
+    newest = first_commit(page)
+    wait_until(lambda: first_commit(page) > newest)
     asked.clear()
     sockets[-1].close(code=4008, reason="lag cursor=1")
     page.get_by_text("The link to the node is lost").wait_for()
     page.get_by_text("The link to the node is lost").wait_for(state="detached")
 
     def resumed() -> dict[str, Any]:
-        wait_for_figures(page)  # and what the page sends comes in meanwhile
+        page.wait_for_timeout(50)  # and what the page sends comes in meanwhile
         return {call["method"]: call["params"] for call in asked}
 
     wait_until(lambda: {"subscribe_dag", "subscribe_commits"} <= set(resumed()))
     assert resumed()["subscribe_dag"]["after"] > 0
     assert resumed()["subscribe_commits"]["after"] > 0
+    newest = first_commit(page)
+    wait_until(lambda: first_commit(page) > newest)
+    shown = page.locator(f"{ROWS} td:first-child").all_inner_texts()
+    indices = [number_in(text) for text in shown]
+    assert indices == list(range(indices[0], indices[0] - len(indices), -1))
     next(routed, None)
+
+
+def test_commits_are_followed_only_while_their_page_is_open(browser: Any, devnet: Devnet) -> None:
+    """Each feed costs the node: the page at the live DAG reads one."""
+    opening = opened(browser, "about:blank")
+    page = next(opening)
+    asked: list[str] = []
+
+    def listen(socket: Any) -> None:
+        socket.on("framesent", lambda data: asked.append(json.loads(data)["method"]))
+
+    page.on("websocket", listen)
+    page.goto(devnet.url)
+    wait_for_figures(page)
+    assert [method for method in asked if "subscribe" in method] == ["subscribe_dag"]
+    page.goto(f"{devnet.url}/#/commits")
+    newest = first_commit(page)
+    wait_until(lambda: first_commit(page) > newest)
+    page.goto(f"{devnet.url}/#/")
+    wait_for_figures(page)
+    feeds = [method for method in asked if "subscribe" in method]
+    assert feeds == ["subscribe_dag", "subscribe_commits", "unsubscribe"]
+    next(opening, None)
 
 
 @pytest.mark.parametrize("width", [320, 390, 768])

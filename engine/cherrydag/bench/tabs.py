@@ -19,10 +19,6 @@ if TYPE_CHECKING:
 TABS_MAX: Final = 64
 
 _POLL_S: Final = 2.0
-_HEAD: Final = 2
-"""The id of the first call of `status`."""
-
-_PAGE: Final = 50
 _OPEN_TIMEOUT_S: Final = 30.0
 
 
@@ -94,7 +90,7 @@ async def _follow(link: Connection, url: str, tabs: int) -> None:
 
 
 async def _tab(number: int, socket: aiohttp.ClientWebSocketResponse, lost: list[str]) -> None:
-    """What explorer/src/session.ts does; answers are not looked at but for the head."""
+    """What explorer/src/session.ts does; answers are not looked at."""
     ids = count(1)
 
     async def call(method: str, **params: object) -> None:
@@ -107,15 +103,9 @@ async def _tab(number: int, socket: aiohttp.ClientWebSocketResponse, lost: list[
             await asyncio.sleep(_POLL_S)
 
     await call("ledger_info")
-    await call("status")
     await call("subscribe_dag")
-    asking = None
-    async for message in socket:
-        if asking is None and (answer := json.loads(message.data)).get("id") == _HEAD:
-            head = int(answer["result"]["commit_index"])
-            await call("commits", first=max(1, head - _PAGE + 1), count=_PAGE)
-            await call("subscribe_commits", after=head)
-            asking = asyncio.create_task(ask())
-    if asking is not None:
-        asking.cancel()
+    asking = asyncio.create_task(ask())
+    async for _ in socket:
+        pass
+    asking.cancel()
     lost.append(f"tab {number} was closed by the node: code {socket.close_code}")

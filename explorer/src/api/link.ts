@@ -108,10 +108,13 @@ export class Link {
     if (this.isOpen) void this.subscribe(feed);
     return () => {
       this.feeds.delete(feed);
-      if (feed.number !== null && this.isOpen) {
-        this.request("unsubscribe", { subscription: feed.number }, CALL_MS).catch(() => undefined);
-      }
+      this.unsubscribe(feed);
     };
+  }
+
+  private unsubscribe(feed: Feed): void {
+    if (feed.number === null || !this.isOpen) return;
+    this.request("unsubscribe", { subscription: feed.number }, CALL_MS).catch(() => undefined);
   }
 
   private opened(): void {
@@ -147,6 +150,7 @@ export class Link {
       const params = feed.cursor === null ? {} : { after: feed.cursor };
       await this.request(feed.method, params, CALL_MS, (result) => {
         feed.number = numberOf(result, "subscription");
+        if (!this.feeds.has(feed)) this.unsubscribe(feed); // ended while it was asked for
       });
     } catch (error) {
       if (!(error instanceof ApiError) || socket !== this.socket || !this.feeds.has(feed)) return;

@@ -1,9 +1,10 @@
 /** The commits of the main chain, as they come; and one of them with its transactions. */
 
 import type { JSX } from "preact";
-import { useRef, useState } from "preact/hooks";
+import { useEffect, useRef, useState } from "preact/hooks";
 import { inWords } from "../api/errors.ts";
 import type { CommitSummary, Transaction } from "../api/types.ts";
+import { followCommits } from "../lib/commit-feed.ts";
 import { CommitList } from "../lib/commit-list.ts";
 import { clock, grouped, moment, plural, short, statusWords } from "../lib/format.ts";
 import { useStore } from "../lib/store.ts";
@@ -15,18 +16,26 @@ const ROWS = 100;
 const REFS_SHOWN = 60;
 
 export function CommitsPage({ session }: { readonly session: Session }): JSX.Element {
-  const live = useStore(session.commits);
+  const waking = useStore(session.waking);
+  const [list, setLive] = useState<CommitList | null>(null);
+  const live = list ?? CommitList.empty();
   const [held, setHeld] = useState<CommitList | null>(null);
   const [error, setError] = useState("");
   const shown = held ?? live;
+  useEffect(() => {
+    if (waking === null) return undefined;
+    return followCommits(session.link, {
+      onList: setLive,
+      onCommits: (ascending) => setLive((before) => before?.with(ascending) ?? null),
+      onError: setError,
+    });
+  }, [session, waking]);
   const older = async (): Promise<void> => {
-    const list = shown;
-    const first = Math.max(1, list.oldest - CommitList.PAGE);
+    const first = Math.max(1, shown.oldest - CommitList.PAGE);
     try {
-      const page = await session.link.call("commits", { first, count: list.oldest - first });
-      const joined = (held === null ? session.commits.get() : list).before(page.commits);
-      if (held === null) session.commits.set(joined);
-      else setHeld(joined);
+      const page = await session.link.call("commits", { first, count: shown.oldest - first });
+      if (held === null) setLive((before) => before?.before(page.commits) ?? null);
+      else setHeld(held.before(page.commits));
     } catch (problem) {
       setError(inWords(problem));
     }
@@ -41,7 +50,7 @@ export function CommitsPage({ session }: { readonly session: Session }): JSX.Ele
     <Page title="Commits" sub="Each commit orders the vertices that its leader brings in. What it holds is final.">
       <Panel title="Newest first" aside={pause}>
         {error && <Notice tone="error" words={error} />}
-        {shown.commits.length === 0 ? <Notice words="No commit yet." /> : <CommitTable commits={shown.commits} session={session} />}
+        {shown.commits.length === 0 ? <Notice words={list === null ? "Asking the node\u2026" : "No commit yet."} /> : <CommitTable commits={shown.commits} session={session} />}
         {shown.oldest > 1 && shown.commits.length < CommitList.MOST && (
           <div class="more">
             <button type="button" onClick={() => void older()}>
