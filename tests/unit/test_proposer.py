@@ -194,6 +194,47 @@ def test_rounds_whose_leaders_commit_behind_an_open_slot_do_not_count_for_the_ti
         assert stage.wake_ms == times * TIMEOUT_MS
 
 
+def silent(last: int, since: int) -> Stage:
+    """In round `last + 1`, after rounds of four of which the leader of round `last` made none from `since` on."""
+    leader = Stage().chain.leader(last)
+    rows = FORGE.rounds(since - 1)
+    for number in range(since, last + 1):
+        rows.append([FORGE.vertex(number, author, rows[-1]) for author in range(4) if author != leader])
+    stage = Stage(*flat(rows), me=(leader + 1) % 4)
+    stage.chain.extend()
+    stage.proposer.proposed(START_MS, is_busy=True)
+    assert stage.ready(0) is None
+    return stage
+
+
+@pytest.mark.parametrize("rounds", [3, 4, 12])
+def test_a_leader_that_made_no_vertex_for_some_rounds_is_not_waited_for(rounds: int) -> None:
+    assert silent(20, 21 - rounds).ready(DELAY_MS) == 21
+
+
+@pytest.mark.parametrize("rounds", [1, 2])
+def test_a_leader_that_is_a_little_late_is_waited_for(rounds: int) -> None:
+    stage = silent(20, 21 - rounds)
+    assert stage.ready(DELAY_MS) is None
+    assert stage.wake_ms == TIMEOUT_MS
+
+
+def test_every_leader_is_waited_for_once_nothing_commits() -> None:
+    """Else the rounds could for ever be faster than a validator that a quorum needs."""
+    leader_of = Stage().chain.leader
+    for last in range(12, 30):
+        rows = FORGE.rounds(last - 4)
+        away = leader_of(last)
+        for number in range(last - 3, last + 1):
+            rows.append([FORGE.vertex(number, author, rows[-1]) for author in range(4) if author != away])
+        stage = Stage(*flat(rows), me=(away + 1) % 4)  # nobody has looked at what is committed
+        stage.proposer.proposed(START_MS, is_busy=True)
+        assert stage.ready(0) is None
+        assert stage.ready(DELAY_MS) is None
+        assert stage.wake_ms is not None
+        assert stage.wake_ms >= TIMEOUT_MS
+
+
 # Whether at all
 
 

@@ -22,6 +22,9 @@ _PATIENT_ROUNDS: Final = 8
 
 _DOUBLINGS_MAX: Final = 6
 
+_SILENT_ROUNDS: Final = 2
+"""A leader that made no vertex in so many rounds before its own one is not waited for."""
+
 DISTRUST_ROUNDS: Final = 10_000
 """For which an equivocator is left out, ten minutes or so: each time he is let in again, the others have to
 fetch what he has made since, one vertex after another."""
@@ -181,9 +184,13 @@ class Proposer:
         enough, and a leader that equivocates leaves its slot open however long anybody waits. It also keeps
         the window from filling up while nothing commits: its rounds come ever more slowly.
         """
+        doublings = min(self._barren_rounds(round_) // _PATIENT_ROUNDS, _DOUBLINGS_MAX)
+        return self._timing.leader_timeout_ms << doublings
+
+    def _barren_rounds(self, round_: Round) -> int:
+        """Rounds since the last committed leader, but for as many as are patience."""
         chain = self._chain
-        barren = max(0, round_ - chain.leader_round - chain.leaders_ahead - _PATIENT_ROUNDS)
-        return self._timing.leader_timeout_ms << min(barren // _PATIENT_ROUNDS, _DOUBLINGS_MAX)
+        return max(0, round_ - chain.leader_round - chain.leaders_ahead - _PATIENT_ROUNDS)
 
     def _paced_ms(self, *, is_busy: bool) -> int:
         if is_busy:
@@ -196,7 +203,15 @@ class Proposer:
         if before <= window.gc_round:
             return True
         leader = self._chain.leader(before)
-        return len(window.graph.slot(before, leader)) > 0 or self._is_distrusted(leader, round_)
+        is_there = len(window.graph.slot(before, leader)) > 0
+        return is_there or self._is_distrusted(leader, round_) or self._is_silent(leader, round_)
+
+    def _is_silent(self, leader: ValidatorIndex, round_: Round) -> bool:
+        """Whether it was away already before its round, while others' leaders commit: it is down, or so late
+        that each of its rounds would take the whole timeout. Where none commits it may be one that a quorum
+        needs and that only slower rounds let come along, so then every leader is waited for."""
+        is_away = self._highest[leader] < round_ - 1 - _SILENT_ROUNDS
+        return is_away and self._barren_rounds(round_) == 0
 
     def _is_leader_judged(self, round_: Round) -> bool:
         """Whether a quorum of the round before has voted for the leader of the one before, or blames it."""
