@@ -195,7 +195,7 @@ def test_rounds_whose_leaders_commit_behind_an_open_slot_do_not_count_for_the_ti
 
 
 def silent(last: int, since: int) -> Stage:
-    """In round `last + 1`, after rounds of four of which the leader of round `last` made none from `since` on."""
+    """In round `last + 1` of four of whom the leader of round `last` made no vertex from `since` on."""
     leader = Stage().chain.leader(last)
     rows = FORGE.rounds(since - 1)
     for number in range(since, last + 1):
